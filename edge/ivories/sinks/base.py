@@ -1,0 +1,23 @@
+"""What every way out offers."""
+
+from typing import Protocol
+
+from ivories.datatypes import KeyState, NoteEvent
+
+
+class Sink(Protocol):
+    """Takes notes and key states at once. ``send`` never blocks the music for longer than a port write."""
+
+    name: str
+
+    def send(self, event: NoteEvent, state: KeyState) -> None:
+        """Let one event out; ``state`` is the key state after it."""
+        ...
+
+    def release_all(self) -> None:
+        """Let every sounding note end, whatever was sent before."""
+        ...
+
+    def close(self) -> None:
+        """Release all notes, flush, free; calling again does nothing."""
+        ...
