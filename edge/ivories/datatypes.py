@@ -99,7 +99,7 @@ class KeyEvidence:
     offset: Float32 | None
     """(K,) key released, at t_ns"""
     velocity: Float32
-    """(K,) 0..1 for an onset at the last horizon, NaN where unknown"""
+    """(K,) 0..1 of the onset within the last 100 ms, judged by what is known so far; NaN where unknown"""
     visible: Bool
     """(K,) False: this sensor cannot judge the key"""
     pedal: float | None = None

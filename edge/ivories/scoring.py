@@ -1,9 +1,9 @@
 """Scores of a transcription against its truth, all by mir_eval's rules.
 
-An estimated onset is right when it is within the tolerance (50 ms unless stated) of a reference onset of the
-same pitch; each onset matches at most one other. Precision = right / estimated, recall = right / reference,
-F1 = their harmonic mean. With offsets: the note's end must also lie within the larger of 50 ms and 20 % of the
-reference duration. With velocity: mir_eval's rescaled velocity within 0.1.
+An estimated onset is right when it is within the tolerance (50 ms unless stated) of a reference onset of
+the same pitch; each onset matches at most one other. Precision = right / estimated, recall = right /
+reference, F1 = their harmonic mean. With offsets: the note's end must also lie within the larger of 50 ms
+and 20 % of the reference duration. With velocity: mir_eval's rescaled velocity within 0.1.
 """
 
 import math

@@ -1,0 +1,184 @@
+"""Configuration: one TOML file, every key typed, every mistake reported at once.
+
+``deploy/ivories.toml`` holds every setting with its default, unit and purpose: it is the manual.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ivories.errors import ConfigError
+
+Policy = Literal["earliest", "balanced", "surest"]
+Switch = Literal["auto", "on", "off"]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections: frozen, keyword-only."""
+
+
+class DeviceSection(Section):
+    name: str = "piano"
+
+
+class AudioSection(Section):
+    source: Literal["auto", "alsa", "file", "synthetic", "off"] = "auto"
+    device: str = "default"
+    period_ms: float = 5.0
+
+
+class VideoSection(Section):
+    source: Literal["auto", "picamera2", "v4l2", "file", "images", "synthetic", "off"] = "auto"
+    device: str = "/dev/video0"
+    width: int = 640
+    height: int = 480
+    fps: float = 60.0
+    calibration: str = "/var/lib/ivories/calibration.json"
+
+
+class ModelsSection(Section):
+    folder: str = ""
+    audio: str = "audio"
+    video: str = "video"
+    runtime: Literal["auto", "litert", "edgetpu", "scripted"] = "auto"
+    threads: int = 1
+
+
+class DecodingSection(Section):
+    policy: Policy = "balanced"
+    refractory_ms: float = 60.0
+    minimum_duration_ms: float = 30.0
+    retract: bool = True
+    pedal: bool = True
+
+
+class UsbMidiSection(Section):
+    enabled: Switch = "auto"
+    device: str = "auto"
+
+
+class AlsaSequencerSection(Section):
+    enabled: Switch = "auto"
+    port: str = "Ivories"
+
+
+class MqttSection(Section):
+    enabled: Switch = "auto"
+    host: str = ""
+    port: int = 1883
+    username: str = ""
+    password_file: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    prefix: str = "ivories"
+    home_assistant: bool = True
+
+
+class RuntimeSection(Section):
+    realtime_priority: int = 0
+    lock_memory: bool = False
+
+
+class LogSection(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """The whole configuration; attribute names are the TOML's table and key names."""
+
+    device: DeviceSection = DeviceSection()
+    audio: AudioSection = AudioSection()
+    video: VideoSection = VideoSection()
+    models: ModelsSection = ModelsSection()
+    decoding: DecodingSection = DecodingSection()
+    usb_midi: UsbMidiSection = UsbMidiSection()
+    alsa_seq: AlsaSequencerSection = AlsaSequencerSection()
+    mqtt: MqttSection = MqttSection()
+    runtime: RuntimeSection = RuntimeSection()
+    log: LogSection = LogSection()
+
+
+SYSTEM_PATH: Final = Path("/etc/ivories/ivories.toml")
+
+# Beyond the type: (section, key) -> (smallest, largest, unit)
+_RANGES: Final[dict[tuple[str, str], tuple[float, float, str]]] = {
+    ("audio", "period_ms"): (1, 50, "ms"),
+    ("video", "width"): (160, 4096, "pixels"),
+    ("video", "height"): (120, 3072, "pixels"),
+    ("video", "fps"): (5, 240, "frames per second"),
+    ("models", "threads"): (1, 8, "threads"),
+    ("decoding", "refractory_ms"): (20, 500, "ms"),
+    ("decoding", "minimum_duration_ms"): (0, 500, "ms"),
+    ("mqtt", "port"): (1, 65535, ""),
+    ("runtime", "realtime_priority"): (0, 99, "(0 = off)"),
+}
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Return the configuration in ``path``; without one, that of the system, else the defaults.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, or keys are unknown, of a wrong type or out of range;
+            the message lists every mistake.
+    """
+    if path is None:
+        if not SYSTEM_PATH.is_file():
+            return Config()
+        path = SYSTEM_PATH
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration file at {path}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    return parse_config(raw, str(path))
+
+
+def parse_config(raw: dict[str, Any], name: str = "configuration") -> Config:
+    """Return the typed form of ``raw``; raises ConfigError that lists every mistake."""
+    mistakes: list[str] = []
+    sections: dict[str, Section] = {}
+    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(Config)}
+    for section, content in raw.items():
+        if section not in kinds:
+            mistakes.append(f"unknown section [{section}]{_nearest(section, kinds)}")
+        elif not isinstance(content, dict):
+            mistakes.append(f"{section} is a section: write [{section}] and its keys below")
+        else:
+            values = _check_section(section, content, kinds[section], mistakes)
+            sections[section] = kinds[section](**values)
+    if mistakes:
+        raise ConfigError(f"{name}: " + "; ".join(mistakes))
+    return Config(**sections)
+
+
+def to_toml(config: Config) -> str:
+    """Return ``config`` as TOML, every key named. Secrets live in files, so there is nothing to mask."""
+    return msgspec.toml.encode(config).decode()
+
+
+def _check_section(section: str, content: dict[str, Any], kind: Any, mistakes: list[str]) -> dict[str, Any]:
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        where = f"{section}.{key}"
+        if key not in types:
+            mistakes.append(f"unknown key {where}{_nearest(key, types)}")
+            continue
+        try:
+            values[key] = msgspec.convert(value, types[key])
+        except msgspec.ValidationError as error:
+            mistakes.append(f"{where} = {value!r}: {str(error)[:1].lower()}{str(error)[1:]}")
+            continue
+        low, high, unit = _RANGES.get((section, key), (None, None, ""))
+        if low is not None and high is not None and not low <= values[key] <= high:
+            mistakes.append(f"{where} = {value!r}: must be {low:g} to {high:g} {unit}".rstrip())
+    return values
+
+
+def _nearest(word: str, known: dict[str, Any]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known)})"

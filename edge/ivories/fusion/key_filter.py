@@ -1,0 +1,73 @@
+"""Per-key forward filter of a two-state hidden Markov model: is the key down, is its string sounding?
+
+The state's log-odds are pushed through the transition probabilities of one step and then moved by the
+evidence (Rabiner 1989, equation 19, for two states). The transition prior is what gives hysteresis: a single
+doubtful frame cannot end a note, a row of them does.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from ivories.clock import SECOND
+from ivories.datatypes import Float32, KeyEvidence, Origin
+from ivories.keyboard import KEYS
+
+_LIMIT: Final = 5.0  # log-odds; a bound keeps the filter able to change its mind within a few steps
+_RISE_PER_S: Final = 0.2  # a key goes down unnoticed this often: onsets enter through ``start``
+_FALL_PER_S: Final = 2.0  # mean note length of half a second
+# Neighbouring frames of one sensor err together, so each adds only a part of what it says.
+_AUDIO_WEIGHT: Final = 0.25
+_VIDEO_WEIGHT: Final = 0.6
+_OFFSET_PRIOR: Final = -5.0  # log-odds that a given key is released within a given hop
+_SIGHT_NS: Final = SECOND // 5  # the eye's word on a key counts this long
+
+
+class KeyFilter:
+    """Log-odds of ``pressed`` and ``sounding`` for all keys, (K,) float32 each."""
+
+    def __init__(self) -> None:
+        self.pressed: Float32 = np.full(KEYS, -_LIMIT, np.float32)
+        self.sounding: Float32 = np.full(KEYS, -_LIMIT, np.float32)
+        self._seen_ns = np.full(KEYS, -SECOND, np.int64)
+
+    def reset(self) -> None:
+        """All keys up and silent."""
+        self.pressed[:] = -_LIMIT
+        self.sounding[:] = -_LIMIT
+        self._seen_ns[:] = -SECOND
+
+    def push(self, evidence: KeyEvidence) -> None:
+        """Move both states by one step of ``evidence``."""
+        step_s = evidence.step_ns / SECOND
+        fall = np.full(KEYS, _FALL_PER_S * step_s, np.float32)
+        if evidence.offset is not None:
+            fall = np.maximum(fall, 0.9 * _sigmoid(evidence.offset + _OFFSET_PRIOR))
+        if evidence.origin is Origin.VIDEO:
+            self._seen_ns[evidence.visible] = evidence.t_ns
+            _forward(self.pressed, fall, step_s, _VIDEO_WEIGHT * evidence.frame)
+            return
+        llr = _AUDIO_WEIGHT * evidence.frame
+        _forward(self.sounding, fall, step_s, llr)
+        # A sounding string does not prove a pressed key (the pedal may hold it), so where the eye judges the
+        # key, the ear adds nothing.
+        seen = evidence.t_ns - self._seen_ns < _SIGHT_NS
+        _forward(self.pressed, np.where(seen, _FALL_PER_S * step_s, fall), step_s, np.where(seen, 0.0, llr))
+
+    def start(self, key: int) -> None:
+        """Enter an onset of ``key``."""
+        self.pressed[key] = self.sounding[key] = _LIMIT
+
+    def stop(self, key: int) -> None:
+        """Enter that ``key`` is up."""
+        self.pressed[key] = -_LIMIT
+
+
+def _forward(log_odds: Float32, fall: Float32, step_s: float, llr: Float32) -> None:
+    p = _sigmoid(log_odds)
+    p = p * (1 - fall) + (1 - p) * _RISE_PER_S * step_s
+    np.clip(np.log(p / (1 - p)) + llr, -_LIMIT, _LIMIT, out=log_odds)
+
+
+def _sigmoid(x: Float32) -> Float32:
+    return np.asarray(1 / (1 + np.exp(-x)), np.float32)

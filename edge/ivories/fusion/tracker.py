@@ -1,0 +1,208 @@
+"""From fused evidence to note events, as soon as they are sure.
+
+A note is committed at the first moment at which the posterior log-odds of its onset pass the threshold of the
+horizon that has judged it: high while little is known, lower as more of the sound has been heard. The time it
+reports is the time of the onset in the room, not of the decision.
+"""
+
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ivories.clock import MILLISECOND, SECOND
+from ivories.datatypes import (
+    KeyEvidence, KeyPosterior, KeyState, NoteEvent, NoteKind, Origin, read_only,
+)  # fmt: skip
+from ivories.fusion.evidence_grid import BIN_NS, EvidenceGrid
+from ivories.fusion.key_filter import KeyFilter
+from ivories.keyboard import KEYS
+
+_ONSET_PRIOR: Final = -6.0  # log-odds of an onset of a given key in a given 10 ms: about 20 notes per second
+_PEAK_BINS: Final = 3  # an onset's evidence spreads this many bins to both sides of its peak
+_RELEASE: Final = -1.5  # posterior log-odds of ``pressed`` at which a key counts as up
+_HOLD_NS: Final = 80 * MILLISECOND  # the frame evidence needs this long to follow an onset
+_PEDAL_DOWN, _PEDAL_UP = 1.0, -1.0  # log-odds, apart so that doubt does not make the pedal flutter
+_PEDAL_KEY: Final = -1
+
+
+class TrackerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How sure is sure enough, and what a note may look like."""
+
+    audio_thresholds: tuple[float, ...]
+    """Posterior log-odds to commit at, per audio horizon (ascending)."""
+    video_thresholds: tuple[float, ...]
+    """The same per video horizon, for moments that no sound has judged yet."""
+    refractory_ms: float = 60.0
+    """Two onsets of one key are at least this far apart."""
+    minimum_duration_ms: float = 30.0
+    retract: bool = True
+    """Take a note back when the last horizon finds that it never was."""
+    pedal: bool = True
+    """Send the sustain pedal."""
+
+
+class Tracker:
+    """Stage from KeyEvidence of any sensor to NoteEvents. One sensor alone works, two work better."""
+
+    def __init__(self, settings: TrackerSettings, audio_video_skew_ns: int = 0) -> None:
+        self._settings = settings
+        self._skew_ns = audio_video_skew_ns
+        self._refractory = max(1, round(settings.refractory_ms * MILLISECOND / BIN_NS))
+        self._grid = EvidenceGrid()
+        self._filter = KeyFilter()
+        self._pressed = np.zeros(KEYS, bool)
+        self._since_ns = np.zeros(KEYS, np.int64)
+        self._onset_ns = np.full(KEYS, -SECOND, np.int64)
+        self._last_bin = np.full(KEYS, -(1 << 40), np.int64)
+        self._velocity = np.zeros(KEYS, np.uint8)
+        self._velocity_by = {origin: np.full(KEYS, np.nan, np.float32) for origin in Origin}
+        self._on_probation: dict[int, int] = {}  # key -> bin of an onset not yet judged by the last horizon
+        self._pedal_down = False
+
+    @property
+    def delay_ns(self) -> int:
+        """The tracker adds none of its own: it decides on the evidence that is there."""
+        return 0
+
+    @property
+    def state(self) -> KeyState:
+        """Keys as they are now."""
+        return KeyState(
+            read_only(self._pressed.copy()), read_only(self._since_ns.copy()), read_only(self._velocity.copy())
+        )
+
+    def posterior(self, t_ns: int) -> KeyPosterior:
+        """Probabilities after the evidence so far."""
+        pressed, sounding = (
+            read_only((1 / (1 + np.exp(-x))).astype(np.float32))
+            for x in (self._filter.pressed, self._filter.sounding)
+        )
+        return KeyPosterior(pressed, sounding, t_ns)
+
+    def reset(self) -> None:
+        """Forget everything; keys count as up without an event."""
+        self.__init__(self._settings, self._skew_ns)  # type: ignore[misc]
+
+    def push(self, evidence: KeyEvidence) -> list[NoteEvent]:
+        """Take one sensor's evidence; return the events that it decides, offsets before onsets."""
+        shift = self._skew_ns if evidence.origin is Origin.VIDEO else 0
+        t_ns = evidence.t_ns + shift
+        self._filter.push(evidence)
+        self._velocity_by[evidence.origin][:] = evidence.velocity
+        bins = self._grid.put(evidence, shift)
+        events = self._pedal(evidence, t_ns)
+        events += self._retractions(t_ns)
+        events += self._releases(t_ns)
+        events += self._onsets(bins, t_ns)
+        return events
+
+    def release_all(self, t_ns: int) -> list[NoteEvent]:
+        """End every note and lift the pedal, as at the end of a take."""
+        events = [self._offset(int(key), t_ns, t_ns, 1.0) for key in np.flatnonzero(self._pressed)]
+        if self._pedal_down:
+            self._pedal_down = False
+            events.append(NoteEvent(NoteKind.PEDAL, _PEDAL_KEY, 0, t_ns, t_ns, 1.0))
+        return events
+
+    def _thresholds(self, bins: range) -> NDArray[np.float32]:
+        """(n,) log-odds to pass, infinite where no sensor has judged."""
+        audio = self._grid.stage(Origin.AUDIO, bins)
+        video = self._grid.stage(Origin.VIDEO, bins)
+        never = (np.inf,)
+        by_ear = np.array(never + self._settings.audio_thresholds, np.float32)[audio]
+        by_eye = np.array(never + self._settings.video_thresholds, np.float32)[video]
+        return np.where(audio > 0, by_ear, by_eye)
+
+    def _onsets(self, bins: range, t_ns: int) -> list[NoteEvent]:
+        bins = self._grid.clip(range(bins.start - _PEAK_BINS, bins.stop + _PEAK_BINS))
+        if not bins:
+            return []
+        log_odds = self._grid.fused(bins) + _ONSET_PRIOR
+        margin = log_odds - self._thresholds(bins)[:, None]
+        index = np.arange(bins.start, bins.stop)[:, None]
+        margin[np.abs(index - self._last_bin[None]) <= self._refractory] = -np.inf
+        events: list[NoteEvent] = []
+        for key in np.flatnonzero((margin >= 0).any(axis=0)):
+            row = int(np.where(margin[:, key] >= 0, log_odds[:, key], -np.inf).argmax())
+            events += self._start(int(key), row, bins, log_odds[:, key], t_ns)
+        return events
+
+    def _start(
+        self, key: int, row: int, bins: range, log_odds: NDArray[np.float32], t_ns: int
+    ) -> list[NoteEvent]:
+        events: list[NoteEvent] = []
+        near = slice(max(0, row - _PEAK_BINS), row + _PEAK_BINS + 1)
+        # Centroid of the posterior around the peak: finer than a bin, and the middle of a plateau.
+        weight = np.exp(np.minimum(log_odds[near] - log_odds[row], 0))
+        centre = float((weight * (np.arange(bins.start, bins.stop)[near] + 0.5)).sum() / weight.sum())
+        # Back-dating stops short of the key's last event, so that its events stay in order.
+        onset_ns = max(round(centre * BIN_NS), int(self._since_ns[key]) + MILLISECOND)
+        if self._pressed[key]:
+            events.append(self._offset(key, onset_ns - MILLISECOND // 2, t_ns, 1.0))
+        velocity = self._estimated_velocity(key, heard=bool(self._grid.stage(Origin.AUDIO, bins)[row]))
+        self._pressed[key] = True
+        self._since_ns[key] = self._onset_ns[key] = onset_ns
+        self._velocity[key] = velocity
+        self._last_bin[key] = onset_ns // BIN_NS
+        self._on_probation[key] = onset_ns // BIN_NS
+        self._filter.start(key)
+        confidence = float(1 / (1 + np.exp(-log_odds[row])))
+        events.append(NoteEvent(NoteKind.ONSET, key, velocity, onset_ns, t_ns, confidence))
+        return events
+
+    def _estimated_velocity(self, key: int, *, heard: bool) -> int:
+        first, second = (Origin.AUDIO, Origin.VIDEO) if heard else (Origin.VIDEO, Origin.AUDIO)
+        estimate = self._velocity_by[first][key]
+        if np.isnan(estimate):
+            estimate = self._velocity_by[second][key]
+        return 64 if np.isnan(estimate) else int(np.clip(round(float(estimate) * 127), 1, 127))
+
+    def _retractions(self, t_ns: int) -> list[NoteEvent]:
+        events: list[NoteEvent] = []
+        last_stage = len(self._settings.audio_thresholds)
+        for key, time_bin in list(self._on_probation.items()):
+            bins = self._grid.clip(range(time_bin - _PEAK_BINS, time_bin + _PEAK_BINS + 1))
+            if len(bins) <= 2 * _PEAK_BINS or self._grid.stage(Origin.AUDIO, bins).min() < last_stage:
+                if t_ns - time_bin * BIN_NS > SECOND // 2:
+                    del self._on_probation[key]  # no ear has judged it: the eye's word stands
+                continue
+            del self._on_probation[key]
+            best = float(self._grid.fused(bins)[:, key].max()) + _ONSET_PRIOR
+            doubtful = best < self._settings.audio_thresholds[-1] - 2.0
+            if self._settings.retract and doubtful and self._pressed[key]:
+                events.append(self._offset(key, t_ns, t_ns, 1.0, retracts=True))
+        return events
+
+    def _releases(self, t_ns: int) -> list[NoteEvent]:
+        up = self._pressed & (self._filter.pressed < _RELEASE) & (t_ns - self._onset_ns > _HOLD_NS)
+        early = self._pressed & (t_ns - self._onset_ns <= _HOLD_NS)
+        self._filter.pressed[early] = np.maximum(self._filter.pressed[early], 1.0)
+        shortest = round(self._settings.minimum_duration_ms * MILLISECOND)
+        return [
+            self._offset(
+                int(key), max(t_ns, int(self._onset_ns[key]) + shortest), t_ns,
+                float(1 / (1 + np.exp(self._filter.pressed[key]))),
+            )
+            for key in np.flatnonzero(up)
+        ]  # fmt: skip
+
+    def _offset(
+        self, key: int, at_ns: int, t_ns: int, confidence: float, *, retracts: bool = False
+    ) -> NoteEvent:
+        self._pressed[key] = False
+        self._since_ns[key] = at_ns
+        self._filter.stop(key)
+        self._on_probation.pop(key, None)
+        return NoteEvent(NoteKind.OFFSET, key, 64, at_ns, t_ns, confidence, retracts)
+
+    def _pedal(self, evidence: KeyEvidence, t_ns: int) -> list[NoteEvent]:
+        if evidence.pedal is None or not self._settings.pedal:
+            return []
+        down = evidence.pedal > (_PEDAL_UP if self._pedal_down else _PEDAL_DOWN)
+        if down == self._pedal_down:
+            return []
+        self._pedal_down = down
+        confidence = float(1 / (1 + np.exp(-abs(evidence.pedal))))
+        return [NoteEvent(NoteKind.PEDAL, _PEDAL_KEY, 127 * down, t_ns, t_ns, confidence)]
