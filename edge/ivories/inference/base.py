@@ -1,13 +1,15 @@
 """What every inference back-end offers."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from ivories.datatypes import Int8
 
 
-class Tensor(Protocol):
-    """Quantization of one model tensor: real = scale * (int8 - zero_point)."""
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One int8 tensor of a model: real value = scale * (int8 - zero_point)."""
 
     name: str
     shape: tuple[int, ...]
