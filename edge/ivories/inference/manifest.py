@@ -75,7 +75,7 @@ def load_manifest(path: Path) -> Manifest:
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
-        raise ModelError(f"no model manifest at {path}: train one (make train-qat) or name another") from error
+        raise ModelError(f"no model manifest at {path}: train one (make train-qat), or name one") from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not a model manifest: {error}") from error
 
