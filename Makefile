@@ -1,0 +1,78 @@
+# Ivories: `make demo` shows what it does, `make test` proves it, `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Debian packages are installed by the targets that need them where that is allowed (root), else asked for by name.
+PACKAGES := sh deploy/packages.sh
+SOURCES := pyproject.toml $(wildcard edge/native/*.[ch] edge/native/binding/*.[ch] training/native/*.[ch])
+
+PIANOS ?=
+PERFORMANCES ?=
+SMOKE ?=
+RUN ?= runs/$(if $(SMOKE),smoke,full)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test train-qat bench lint format native wheel packages clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.demo ## hear and see the bundled take: live keyboard, MQTT, demo.mid, demo.jsonl, score, latency
+	$(BIN)/ivories demo
+
+test: $(VENV)/.test ## the whole test-suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+train-qat: $(VENV)/.train ## both networks from nothing to int8 files in models/ (SMOKE=1: in minutes, to $(RUN))
+	$(BIN)/ivories-train all --run $(RUN) $(if $(SMOKE),--smoke) $(if $(PIANOS),--pianos $(PIANOS)) \
+	  $(if $(PERFORMANCES),--performances $(PERFORMANCES))
+
+bench: $(VENV)/.test ## every kernel beside what a user would write instead, then the whole path on one core
+	$(BIN)/python -m pytest bench --benchmark-group-by=group --benchmark-columns=median,min,rounds
+	$(BIN)/ivories bench
+
+lint: $(VENV)/.test ## ruff, mypy, clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@if command -v clang-format >/dev/null; then \
+	  clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h'); else echo "clang-format is not installed: C style not checked"; fi
+
+format: $(VENV)/.test ## let the formatters write
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+	@if command -v clang-format >/dev/null; then clang-format -i $$(git ls-files '*.c' '*.h'); fi
+
+native: $(VENV)/.demo ## build the C extensions in place
+
+wheel: $(VENV)/.demo ## one cp311-abi3 wheel for this architecture in dist/
+	$(BIN)/python -m pip install -q build
+	$(BIN)/python -m build -w
+
+packages: ## install the Debian packages that tests and training use
+	$(PACKAGES) test train
+
+clean: ## remove what was built, keep what was trained
+	rm -rf build dist $(VENV) edge/*.egg-info edge/ivories/*.so training/ivories_training/*.so .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	$(PACKAGES) demo
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Ivories needs Python 3.11 or newer: this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+
+# One environment, three sizes: what the demo needs, what training adds, what testing adds.
+$(VENV)/.demo: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install -q -e '.[console]'
+	@touch $@
+
+$(VENV)/.train: $(BIN)/python $(SOURCES)
+	$(PACKAGES) train
+	$(BIN)/python -m pip install -q -e '.[console,train]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python $(SOURCES)
+	$(PACKAGES) test train
+	$(BIN)/python -m pip install -q -e '.[alsa,console,train,dev]'
+	@touch $@ $(VENV)/.demo $(VENV)/.train

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Debian packages by purpose: packages.sh [demo] [train] [test]
+#
+# As root it installs what is missing. Otherwise it names what is missing and goes on, unless nothing can work
+# without it (a C compiler, Python's headers and venv). Elsewhere than on Debian and its kin it does nothing.
+set -eu
+
+wanted=""
+needed=""
+for purpose in "$@"; do
+  case $purpose in
+    demo)
+      command -v cc >/dev/null || needed="$needed gcc libc6-dev"
+      # Python built by hand brings its own headers and venv; Debian's comes in parts.
+      python=${PYTHON:-python3}
+      "$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+        needed="$needed python3-dev"
+      "$python" -c 'import ensurepip, venv' 2>/dev/null || needed="$needed python3-venv"
+      ;;
+    # Sampled pianos to learn from, and the program that plays them.
+    train) wanted="$wanted fluidsynth fluid-soundfont-gm musescore-general-soundfont timgm6mb-soundfont" ;;
+    # A real broker, a second architecture, headers of ALSA's library, the C formatter.
+    test) wanted="$wanted mosquitto gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libasound2-dev clang-format" ;;
+    *) echo "packages.sh: unknown purpose $purpose" >&2; exit 2 ;;
+  esac
+done
+
+command -v dpkg-query >/dev/null || exit 0
+for package in $wanted; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || needed="$needed $package"
+done
+[ -n "$needed" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+  echo "installing$needed"
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $needed >/dev/null && exit 0
+fi
+echo "Please install these Debian packages: sudo apt-get install$needed" >&2
+command -v cc >/dev/null || exit 1

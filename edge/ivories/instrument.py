@@ -1,0 +1,82 @@
+"""The part behind the networks: evidence in, notes out of every sink."""
+
+import logging
+from collections.abc import Sequence
+
+from ivories.datatypes import KeyEvidence, KeyState, NoteEvent
+from ivories.errors import SinkError
+from ivories.fusion.tracker import Tracker
+from ivories.runtime.timing import StageTimes
+from ivories.sinks.base import Sink
+
+_log = logging.getLogger(__name__)
+
+
+class Instrument:
+    """Fusion, tracking and sinks in one place, owned by one thread.
+
+    A sink that fails is reported once and then left out; the others go on. ``finish`` ends all notes.
+    """
+
+    def __init__(self, tracker: Tracker, sinks: Sequence[Sink], times: StageTimes) -> None:
+        self._tracker = tracker
+        self._sinks = list(sinks)
+        self._times = times
+        self._now_ns = 0
+        self.failed: list[str] = []
+        """One sentence per sink that was given up."""
+
+    @property
+    def state(self) -> KeyState:
+        """Keys as they are now."""
+        return self._tracker.state
+
+    def push(self, evidence: KeyEvidence) -> list[NoteEvent]:
+        """Take one sensor's evidence, send what it decides, return it."""
+        self._now_ns = max(self._now_ns, evidence.t_ns)
+        with self._times.measure("fusion and tracker"):
+            events = self._tracker.push(evidence)
+        self._send(events)
+        return events
+
+    def finish(self) -> list[NoteEvent]:
+        """End every note, as at the end of a take, and close the sinks.
+
+        Raises:
+            SinkError: a sink could not complete its work; the message lists all.
+        """
+        events = self._tracker.release_all(self._now_ns)
+        self._send(events)
+        for sink in self._sinks:
+            try:
+                sink.close()
+            except SinkError as error:
+                self.failed.append(str(error))
+        self._sinks = []
+        if self.failed:
+            raise SinkError("; ".join(self.failed))
+        return events
+
+    def abandon(self) -> None:
+        """Release every key on every sink after a failure, whatever else goes wrong."""
+        for sink in self._sinks:
+            try:
+                sink.release_all()
+                sink.close()
+            except Exception:  # the next sink must still be released  # noqa: PERF203
+                _log.exception("%s could not be released", sink.name)
+        self._sinks = []
+
+    def _send(self, events: Sequence[NoteEvent]) -> None:
+        if not events:
+            return
+        state = self._tracker.state
+        with self._times.measure("sinks"):
+            for sink in tuple(self._sinks):
+                try:
+                    for event in events:
+                        sink.send(event, state)
+                except SinkError as error:
+                    _log.error("%s is given up: %s", sink.name, error)  # noqa: TRY400 - a sentence, no trace
+                    self.failed.append(str(error))
+                    self._sinks.remove(sink)

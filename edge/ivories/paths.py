@@ -1,0 +1,137 @@
+"""The two ways from a sensor to evidence: what is heard, and what is seen.
+
+Each path is one stage made of stages, so that the appliance, ``transcribe`` and the scores all run the very
+same code; only who pushes the blocks and frames differs.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ivories.audio.frontend import AudioFrontEnd
+from ivories.audio.resample import Resampler
+from ivories.audio.spec import FrontEndSpec
+from ivories.clock import SECOND
+from ivories.datatypes import AudioBlock, KeyEvidence, VideoFrame
+from ivories.inference.audio_model import AudioModel
+from ivories.inference.base import Runtime
+from ivories.inference.manifest import Manifest
+from ivories.inference.video_model import VideoModel
+from ivories.runtime.timing import StageTimes
+from ivories.vision.calibration import Calibration
+from ivories.vision.drift import DriftWatch
+from ivories.vision.find_keyboard import KeyboardFinder
+from ivories.vision.strip import StripFrontEnd, StripSpec
+
+_DRIFT_EVERY_NS: Final = SECOND // 2
+_BUMPED: Final = 0.15  # white-key widths: beyond this the strip's blocks no longer fit their keys
+
+
+class AudioPath:
+    """AudioBlock -> resampler -> front end -> network -> KeyEvidence."""
+
+    def __init__(
+        self, rate: int, runtime: Runtime, manifest: Manifest, spec: FrontEndSpec, times: StageTimes
+    ) -> None:
+        self._resampler = Resampler(rate, spec.rate)
+        self._frontend = AudioFrontEnd(spec)
+        self._model = AudioModel(runtime, manifest, SECOND * spec.hop // spec.rate)
+        self._times = times
+
+    @property
+    def delay_ns(self) -> int:
+        """Resampler and front end; the network's horizons are in its evidence."""
+        return self._resampler.delay_ns + self._frontend.delay_ns
+
+    def push(self, block: AudioBlock) -> list[KeyEvidence]:
+        """Take one block of any rate that the path was made for."""
+        with self._times.measure("audio features"):
+            spectra = [s for part in self._resampler.push(block) for s in self._frontend.push(part)]
+        evidence: list[KeyEvidence] = []
+        for spectrum in spectra:
+            with self._times.measure("audio network"):
+                evidence += self._model.push(spectrum)
+        return evidence
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+        self._resampler.reset()
+        self._frontend.reset()
+        self._model.reset()
+
+
+class VideoPath:
+    """VideoFrame -> rectified strip -> network -> KeyEvidence, and the search for the keyboard before it.
+
+    Without a calibration the first pictures are used to find the keyboard; a bumped camera is noticed and
+    searched for again. Until a position is known the path says nothing, which is what fusion expects of a
+    sensor that cannot judge.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        manifest: Manifest,
+        spec: StripSpec,
+        times: StageTimes,
+        calibration: Calibration | None = None,
+        on_calibration: Callable[[Calibration], None] = lambda _: None,
+    ) -> None:
+        self._model = VideoModel(runtime, manifest)
+        self._spec = spec
+        self._times = times
+        self._calibration = calibration
+        self._on_calibration = on_calibration
+        self._finder = KeyboardFinder()
+        self._strip: StripFrontEnd | None = None
+        self._drift: DriftWatch | None = None
+        self._drift_due_ns = 0
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The position in use; None while it is searched for."""
+        return self._calibration
+
+    @property
+    def delay_ns(self) -> int:
+        """Front end; the network's horizons are in its evidence."""
+        return self._strip.delay_ns if self._strip else 0
+
+    def push(self, frame: VideoFrame) -> list[KeyEvidence]:
+        """Take one frame; nothing comes back until the keyboard is found and its rest image is known."""
+        if self._strip is None and not self._begin(frame):
+            return []
+        if self._bumped(frame):
+            self._strip = self._calibration = None
+            return []
+        evidence: list[KeyEvidence] = []
+        assert self._strip is not None  # noqa: S101 - _begin has set it; mypy cannot see that
+        with self._times.measure("video strip"):
+            strips = self._strip.push(frame)
+        for strip in strips:
+            with self._times.measure("video network"):
+                evidence += self._model.push(strip)
+        return evidence
+
+    def reset(self) -> None:
+        """Forget what was seen, keep the keyboard's position."""
+        self._strip = None
+        self._model.reset()
+
+    def _begin(self, frame: VideoFrame) -> bool:
+        if self._calibration is None:
+            with self._times.measure("keyboard search"):
+                self._calibration = self._finder.push(frame)
+            if self._calibration is None:
+                return False
+            self._on_calibration(self._calibration)
+        self._strip = StripFrontEnd(self._spec, self._calibration, frame.luma.shape)
+        self._drift = DriftWatch(self._calibration)
+        self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
+        return True
+
+    def _bumped(self, frame: VideoFrame) -> bool:
+        if self._drift is None or frame.t_ns < self._drift_due_ns:
+            return False
+        self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
+        with self._times.measure("drift watch"):
+            return self._drift.push(frame) > _BUMPED
