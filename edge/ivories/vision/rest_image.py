@@ -1,0 +1,61 @@
+"""Time constants of the rest image: the keyboard with nothing pressed, learnt from the stream.
+
+The work is done in C (``rest_image.c``) on the mean picture of every tick. In short:
+
+- Start: per pixel, the level it most often returns to during the first ``start_s`` seconds (half-sample mode),
+  so that hands may pass. Pixels that had to be guessed are corrected after ``provisional_s``.
+- Light: every frame, the medians of the bright and of the dark pixels of the back rows, where hands cover
+  least, fit gain and offset of the whole rest image; a step is followed at once, a drift smoothly.
+- Following: a pixel near its rest level, unmoved for ``settle_s``, in a block where nothing is pressed or
+  covered, is followed with time constant ``follow_s``. A block is busy when more than ``busy_share`` of its
+  pixels are ``busy_levels`` away from rest; its neighbours wait with it. So keys held down stay visible.
+- Recovery: any pixel unmoved for ``recover_s`` takes its level as rest; when more than ``scene_share`` of the
+  back rows differ at once (a lamp was switched), ``scene_s`` suffices.
+"""
+
+from dataclasses import dataclass
+
+from ivories.clock import nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class RestSpec:
+    """Seconds, luma levels (of 255) and shares; see the module's text."""
+
+    tick_s: float = 0.1
+    start_s: float = 2.0
+    light_s: float = 0.5
+    still_levels: int = 4
+    near_levels: int = 6
+    busy_levels: int = 12
+    jump_levels: int = 4
+    busy_share: float = 0.03
+    scene_share: float = 0.4
+    settle_s: float = 0.5
+    follow_s: float = 4.0
+    recover_s: float = 20.0
+    provisional_s: float = 3.0
+    scene_s: float = 1.0
+
+    def ticks(self, seconds: float) -> int:
+        """Return ``seconds`` in ticks, 1..250."""
+        return min(250, max(1, round(seconds / self.tick_s)))
+
+    def native(self) -> tuple[int, ...]:
+        """Return the numbers in the order of the C ``rest_spec``, from ``tick_ns`` on."""
+        return (
+            nanoseconds(self.tick_s),
+            nanoseconds(self.start_s),
+            nanoseconds(self.light_s),
+            self.still_levels,
+            self.near_levels,
+            self.busy_levels,
+            self.jump_levels,
+            round(1000 * self.busy_share),
+            round(1000 * self.scene_share),
+            self.ticks(self.settle_s),
+            self.ticks(self.follow_s),
+            self.ticks(self.recover_s),
+            self.ticks(self.provisional_s),
+            self.ticks(self.scene_s),
+        )
