@@ -7,7 +7,7 @@ from ivories.datatypes import KeyEvidence, KeyState, NoteEvent
 from ivories.errors import SinkError
 from ivories.fusion.tracker import Tracker
 from ivories.runtime.timing import StageTimes
-from ivories.sinks.base import Sink
+from ivories.sinks.base import Discardable, Sink
 
 _log = logging.getLogger(__name__)
 
@@ -58,11 +58,14 @@ class Instrument:
         return events
 
     def abandon(self) -> None:
-        """Release every key on every sink after a failure, whatever else goes wrong."""
+        """Release every key on every sink after a failure and leave no half-written file."""
         for sink in self._sinks:
             try:
                 sink.release_all()
-                sink.close()
+                if isinstance(sink, Discardable):
+                    sink.discard()
+                else:
+                    sink.close()
             except Exception:  # the next sink must still be released  # noqa: PERF203
                 _log.exception("%s could not be released", sink.name)
         self._sinks = []

@@ -1,6 +1,6 @@
 """What every way out offers."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ivories.datatypes import KeyState, NoteEvent
 
@@ -20,4 +20,13 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Release all notes, flush, free; calling again does nothing."""
+        ...
+
+
+@runtime_checkable
+class Discardable(Protocol):
+    """A sink whose work is a file that is complete or not there at all."""
+
+    def discard(self) -> None:
+        """Close without leaving a file under the final name."""
         ...

@@ -1,0 +1,112 @@
+"""From configuration to a working instrument: the one place where everything is put together."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ivories.audio.spec import FrontEndSpec
+from ivories.config import Config
+from ivories.errors import ModelError
+from ivories.fusion.tracker import Tracker, TrackerSettings
+from ivories.inference.base import Runtime
+from ivories.inference.manifest import Manifest, check, load_manifest
+from ivories.inference.resolver import open_runtime
+from ivories.instrument import Instrument
+from ivories.paths import AudioPath, VideoPath
+from ivories.resources import models_folder
+from ivories.runtime.timing import StageTimes
+from ivories.sinks.base import Sink
+from ivories.vision.calibration import Calibration
+from ivories.vision.strip import StripSpec
+
+_log = logging.getLogger(__name__)
+
+# Where a sensor's model names no thresholds: its evidence never commits a note on its own.
+_NEVER = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One loaded int8 network and what its manifest says."""
+
+    manifest: Manifest
+    runtime: Runtime
+
+
+class Application:
+    """Builds paths and instruments for one configuration; owns the loaded networks.
+
+    Args:
+        config: all settings.
+        audio: load the hearing network.
+        video: load the seeing network.
+
+    Raises:
+        ModelError: a model is missing or does not fit this release's front end.
+        BackendError: the runtime asked for cannot be used here.
+    """
+
+    def __init__(self, config: Config, *, audio: bool = True, video: bool = True) -> None:
+        self.config = config
+        self.times = StageTimes()
+        self.audio_spec = FrontEndSpec()
+        self.strip_spec = StripSpec()
+        self.audio = self._load("audio", self.audio_spec.fingerprint) if audio else None
+        self.video = self._load("video", self.strip_spec.fingerprint) if video else None
+
+    def _load(self, kind: str, fingerprint: str) -> Network:
+        models = self.config.models
+        folder = models_folder(models.folder)
+        manifest = load_manifest(folder / f"{getattr(models, kind)}.toml")
+        if manifest.kind != kind:
+            raise ModelError(f"models.{kind} names {manifest.name}, which is a model for {manifest.kind}")
+        check(manifest, folder, fingerprint)
+        runtime = open_runtime(manifest, folder, prefer=models.runtime, threads=models.threads)
+        _log.info("%s network %s: %s", kind, manifest.name, runtime.description)
+        return Network(manifest, runtime)
+
+    def audio_path(self, rate: int) -> AudioPath:
+        """Return a path for sound of ``rate`` Hz."""
+        if self.audio is None:
+            raise ModelError("the hearing network is not loaded")
+        return AudioPath(rate, self.audio.runtime, self.audio.manifest, self.audio_spec, self.times)
+
+    def video_path(
+        self,
+        calibration: Calibration | None = None,
+        on_calibration: Callable[[Calibration], None] = lambda _: None,
+    ) -> VideoPath:
+        """Return a path for pictures; without ``calibration`` it looks for the keyboard first."""
+        if self.video is None:
+            raise ModelError("the seeing network is not loaded")
+        return VideoPath(
+            self.video.runtime, self.video.manifest, self.strip_spec, self.times, calibration, on_calibration
+        )
+
+    def instrument(self, sinks: list[Sink], calibration: Calibration | None = None) -> Instrument:
+        """Return fusion, tracker and ``sinks`` as one."""
+        skew_ns = calibration.audio_video_skew_ns if calibration else 0
+        return Instrument(Tracker(self.tracker_settings(), skew_ns), sinks, self.times)
+
+    def tracker_settings(self) -> TrackerSettings:
+        """Return the decoding settings with the loaded models' thresholds for the chosen policy."""
+        decoding = self.config.decoding
+        return TrackerSettings(
+            audio_thresholds=self._thresholds(self.audio),
+            video_thresholds=self._thresholds(self.video),
+            refractory_ms=decoding.refractory_ms,
+            minimum_duration_ms=decoding.minimum_duration_ms,
+            retract=decoding.retract,
+            pedal=decoding.pedal,
+        )
+
+    def _thresholds(self, network: Network | None) -> tuple[float, ...]:
+        if network is None:
+            return (_NEVER,)
+        return tuple(network.manifest.thresholds[self.config.decoding.policy])
+
+    def close(self) -> None:
+        """Free the networks."""
+        for network in (self.audio, self.video):
+            if network is not None:
+                network.runtime.close()

@@ -1,0 +1,77 @@
+"""``ivories demo``: the bundled take through the whole appliance, with everything a user would look at."""
+
+import contextlib
+import logging
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+
+from ivories.app import Application
+from ivories.config import Config
+from ivories.errors import ConfigError, SinkError
+from ivories.media import probe
+from ivories.report import decision_delays, notes_of_events, score_table, stage_table
+from ivories.resources import bundled_take
+from ivories.scoring import read_notes, score_notes
+from ivories.sinks.base import Sink
+from ivories.sinks.embedded_broker import EmbeddedBroker
+from ivories.sinks.jsonl import JsonLinesSink
+from ivories.sinks.midi_file import MidiFileSink
+from ivories.sinks.mqtt import MqttSink
+from ivories.sinks.terminal import TerminalSink
+from ivories.transcribe import Recording, prepare, transcribe
+
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
+    """Play the take, write ``demo.mid`` and ``demo.jsonl`` into ``folder``, print score and times.
+
+    Args:
+        config: the broker in it is used; without one, an own broker runs for the time of the demo.
+        folder: made if it is not there.
+        fast: as fast as possible and without the live view.
+        console: where the tables go.
+    """
+    take = bundled_take()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    media = probe(take)
+    console.print(f"Looking for the keyboard in {take.name} ...")
+    recording = prepare(Recording(audio=media, video=media))
+    if recording.calibration is not None:
+        console.print(f"Found, quality {recording.calibration.quality:.2f}.")
+    app = Application(config)
+    with contextlib.ExitStack() as stack:
+        stack.callback(app.close)
+        sinks: list[Sink] = [
+            MidiFileSink(path=folder / "demo.mid"),
+            JsonLinesSink(path=folder / "demo.jsonl"),
+        ]
+        if not fast:
+            sinks.append(TerminalSink())
+        sinks += _broker_sink(config, stack, console)
+        start = perf_counter()
+        transcript = transcribe(app, recording, sinks, realtime=not fast)
+        wall_s = perf_counter() - start
+    truth, notes = read_notes(take.with_suffix(".mid")), notes_of_events(transcript.events)
+    console.print(f"Wrote {folder / 'demo.mid'} and {folder / 'demo.jsonl'}.")
+    console.print(score_table(score_notes(truth, notes), decision_delays(truth, notes)))
+    console.print(stage_table(app.times, transcript.media_s, wall_s))
+
+
+def _broker_sink(config: Config, stack: contextlib.ExitStack, console: Console) -> list[Sink]:
+    mqtt = config.mqtt
+    host, port = mqtt.host, mqtt.port
+    if not host:
+        try:
+            broker = stack.enter_context(EmbeddedBroker())
+        except SinkError as error:
+            console.print(f"No MQTT: {error}")
+            return []
+        host, port = broker.host, broker.port
+        console.print(f"Publishing to {broker.kind} on {host}:{port}, topics {mqtt.prefix}/{config.device.name}/#")
+    return [MqttSink(host=host, port=port, device=config.device.name, prefix=mqtt.prefix)]
