@@ -1,0 +1,1 @@
+"""Learning to hear: sampled pianos, synthetic excerpts, the audio network, its training and evaluation."""

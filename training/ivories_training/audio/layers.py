@@ -1,0 +1,136 @@
+"""Layers of the audio network that exist in two forms: over a whole sequence, and for one hop.
+
+A tap is one place a convolution reads: a hop of the past or another key. Taps come in progressions
+(start, step, count), because a sum of a few dilated convolutions trains several times faster than slices
+stacked along the channels; for one hop the stack (PAD, SLICE, CONCATENATION, 1x1 convolution) computes the
+same and maps to an Edge TPU.
+"""
+
+from typing import Any, Literal
+
+import keras
+from keras import ops
+
+from ivories.keyboard import KEYS
+from ivories_training.quantize import FakeQuant, QuantConv2D
+
+Progression = tuple[int, int, int]
+"""(start, step, count)"""
+
+
+def taps(progressions: tuple[Progression, ...]) -> tuple[int, ...]:
+    """Return the offsets of all taps in order."""
+    return tuple(start + step * i for start, step, count in progressions for i in range(count))
+
+
+class TapConv(QuantConv2D):
+    """Weights shared over keys and hops, reading several keys or several hops.
+
+    Input (B, T, W, Cin), read at ``progressions`` along ``axis``; or, for one hop, the taps already stacked:
+    (1, 1, K, taps * Cin). Output (B, T, K, filters). What lies outside the input reads zero.
+
+    Args:
+        filters: output channels.
+        channels: Cin.
+        progressions: taps; along "time" they are <= 0.
+        axis: "time" or "keys".
+        relu: rectify.
+        name: layer name.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        channels: int,
+        progressions: tuple[Progression, ...],
+        *,
+        axis: Literal["time", "keys"],
+        relu: bool = True,
+        name: str,
+    ) -> None:
+        super().__init__(filters, batch_norm=False, relu=relu, name=name)
+        self.channels = channels
+        self.progressions = progressions
+        self.taps = taps(progressions)
+        self.axis = axis
+
+    def build(self, input_shape: Any) -> None:
+        super().build((*input_shape[:2], KEYS, len(self.taps) * self.channels))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[:2], KEYS, self.filters)
+
+    def convolve(self, inputs: Any, kernel: Any) -> Any:
+        if inputs.shape[-1] == len(self.taps) * self.channels:
+            return ops.conv(inputs, kernel)
+        kernel = ops.reshape(kernel, (len(self.taps), self.channels, self.filters))
+        padded, origin = self._pad(inputs)
+        outputs, first = None, 0
+        for start, step, count in self.progressions:
+            part = kernel[first : first + count]
+            first += count
+            begin, reach = origin + start, step * (count - 1)
+            if self.axis == "keys":
+                window = padded[:, :, begin : begin + reach + KEYS]
+                term = ops.conv(window, part[None], dilation_rate=(1, step))
+            else:
+                window = padded[:, begin:] if start + reach == 0 else padded[:, begin : start + reach]
+                term = ops.conv(window, part[:, None], dilation_rate=(step, 1))
+            outputs = term if outputs is None else outputs + term
+        return outputs
+
+    def _pad(self, inputs: Any) -> tuple[Any, int]:
+        """Return the padded input and the index of offset 0."""
+        before = max(0, -min(self.taps))
+        if self.axis == "time":
+            return ops.pad(inputs, ((0, 0), (before, 0), (0, 0), (0, 0))), before
+        after = max(0, max(self.taps) + KEYS - inputs.shape[2])
+        return ops.pad(inputs, ((0, 0), (0, 0), (before, after), (0, 0))), before
+
+    def stack(self, inputs: Any) -> Any:
+        """(1, 1, W, Cin) -> (1, 1, K, taps * Cin), for one hop along "keys"."""
+        padded, origin = self._pad(inputs)
+        size = (1, 1, KEYS, self.channels)
+        return ops.concatenate([ops.slice(padded, (0, 0, origin + tap, 0), size) for tap in self.taps], axis=-1)
+
+
+class StemConv(QuantConv2D):
+    """One column per semitone: (context, 7) hops x bands, stride 3 over the bands.
+
+    Input (B, T + context - 1, 291, windows), output (B, T, 97, filters). With exactly ``context`` hops a time
+    stride equal to the kernel lets "same" padding do the frequency axis alone, so that no PAD is needed.
+    """
+
+    def __init__(self, filters: int, context: int, *, name: str) -> None:
+        super().__init__(filters, (context, 7), strides=(1, 3), batch_norm=False, name=name)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        batch, hops, bands, _ = input_shape
+        return (batch, None if hops is None else hops - self.kernel_size[0] + 1, bands // 3, self.filters)
+
+    def convolve(self, inputs: Any, kernel: Any) -> Any:
+        context = self.kernel_size[0]
+        if inputs.shape[1] == context:
+            return ops.conv(inputs, kernel, strides=(context, 3), padding="same")
+        padded = ops.pad(inputs, ((0, 0), (0, 0), (2, 2), (0, 0)))
+        return ops.conv(padded, kernel, strides=self.strides, padding="valid")
+
+
+class KeyConstant(keras.layers.Layer):
+    """Adds a learned (1, 1, K, C) constant to (B, T, K, C), rectifies, and quantizes both."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.constant_range = FakeQuant(momentum=None)
+        self.range = FakeQuant()
+
+    def build(self, input_shape: Any) -> None:
+        self.constant = self.add_weight(shape=(1, 1, *input_shape[2:]), initializer="zeros", name="constant")
+        self.constant_range.build(self.constant.shape)
+        self.range.build(input_shape)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def call(self, inputs: Any) -> Any:
+        return self.range(ops.relu(inputs + self.constant_range(self.constant)))
