@@ -1,0 +1,163 @@
+"""``ivories doctor``: what works on this machine, what does not, and what to do about it."""
+
+import os
+import platform
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ivories import native
+from ivories.app import Application
+from ivories.backends import load
+from ivories.config import Config
+from ivories.errors import BackendError, IvoriesError
+from ivories.sinks.rawmidi import find_gadget
+from ivories.vision import calibration as calibrations
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    ABSENT = "absent"
+    """Not there, and not needed for the rest"""
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    subject: str
+    verdict: Verdict
+    detail: str
+
+
+def run(config: Config, console: Console) -> int:
+    """Print all findings; return 1 when something is wrong, else 0."""
+    table = Table(title=f"ivories doctor: {platform.node()}, {platform.machine()}", title_justify="left")
+    for column in ("subject", "", "what was found, what to do"):
+        table.add_column(column, overflow="fold")
+    colours = {Verdict.OK: "green", Verdict.ABSENT: "yellow", Verdict.WRONG: "bold red"}
+    wrong = 0
+    for finding in examine(config):
+        wrong += finding.verdict is Verdict.WRONG
+        table.add_row(
+            finding.subject, f"[{colours[finding.verdict]}]{finding.verdict}[/]", finding.detail.replace("[", r"\[")
+        )
+    console.print(table)
+    return 1 if wrong else 0
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Yield one finding per part of the instrument."""
+    yield Finding("Python, C path", Verdict.OK, f"{platform.python_version()}, {native.simd()}")
+    yield from _networks(config)
+    yield _wanted("microphone", config.audio.source, lambda: _microphones(config))
+    yield _wanted("camera", config.video.source, lambda: _cameras(config))
+    yield _calibration(config)
+    yield _wanted("USB-MIDI gadget", config.usb_midi.enabled, _gadget)
+    yield _wanted("ALSA sequencer", config.alsa_seq.enabled, _sequencer)
+    yield _broker(config)
+    yield _priority(config)
+
+
+def _networks(config: Config) -> Iterator[Finding]:
+    for kind in ("audio", "video"):
+        try:
+            app = Application(config, audio=kind == "audio", video=kind == "video")
+        except IvoriesError as error:
+            yield Finding(f"{kind} network", Verdict.WRONG, str(error))
+            continue
+        network = app.audio or app.video
+        assert network is not None  # noqa: S101 - one of the two was just loaded
+        network.runtime.run({n: np.zeros(t.shape, np.int8) for n, t in network.runtime.inputs.items()})
+        yield Finding(
+            f"{kind} network", Verdict.OK,
+            f"{network.manifest.name}, {network.manifest.parameters} parameters, {network.runtime.description}",
+        )  # fmt: skip
+        app.close()
+
+
+def _wanted(subject: str, setting: str, probe: Callable[[], str]) -> Finding:
+    """Run ``probe``; its failure is wrong only when the configuration names the part."""
+    if setting == "off":
+        return Finding(subject, Verdict.ABSENT, "switched off in the configuration")
+    try:
+        return Finding(subject, Verdict.OK, probe())
+    except (IvoriesError, OSError) as error:
+        return Finding(subject, Verdict.ABSENT if setting == "auto" else Verdict.WRONG, str(error))
+
+
+def _microphones(config: Config) -> str:
+    if config.audio.source not in {"auto", "alsa"}:
+        return f"source {config.audio.source}"
+    found = load("audio", "alsa").list_devices()
+    if not found:
+        raise BackendError("no ALSA capture device: plug in a USB microphone, then see `ivories devices`")
+    return ", ".join(found)
+
+
+def _cameras(config: Config) -> str:
+    if config.video.source not in {"auto", "picamera2", "v4l2"}:
+        return f"source {config.video.source}"
+    nodes = sorted(str(p) for p in Path("/dev").glob("video*"))
+    if not nodes:
+        raise BackendError("no camera: check the cable (Pi camera: `rpicam-hello --list-cameras`)")
+    return ", ".join(nodes)
+
+
+def _calibration(config: Config) -> Finding:
+    path = Path(config.video.calibration)
+    if not path.exists():
+        return Finding(
+            "keyboard position", Verdict.ABSENT, f"no {path}: searched for at start; `ivories setup` keeps it"
+        )
+    try:
+        found = calibrations.load(path)
+    except IvoriesError as error:
+        return Finding("keyboard position", Verdict.WRONG, str(error))
+    skew_ms = found.audio_video_skew_ns / 1e6
+    detail = f"{path}, {found.width}x{found.height}, quality {found.quality:.2f}, eye-ear skew {skew_ms:+.1f} ms"
+    return Finding("keyboard position", Verdict.OK, detail)
+
+
+def _gadget() -> str:
+    node = find_gadget()
+    if node is None:
+        raise BackendError("no gadget port: only on a Pi's USB-C socket, after the gadget service has started")
+    return str(node)
+
+
+def _sequencer() -> str:
+    if not Path("/dev/snd/seq").exists():
+        raise BackendError("no /dev/snd/seq: `modprobe snd-seq` makes it")
+    return "/dev/snd/seq"
+
+
+def _broker(config: Config) -> Finding:
+    mqtt = config.mqtt
+    if mqtt.enabled == "off" or not mqtt.host:
+        return Finding("MQTT broker", Verdict.ABSENT, "none configured (mqtt.host)")
+    try:
+        with socket.create_connection((mqtt.host, mqtt.port), timeout=3):
+            return Finding("MQTT broker", Verdict.OK, f"{mqtt.host}:{mqtt.port} answers")
+    except OSError as error:
+        return Finding("MQTT broker", Verdict.WRONG, f"{mqtt.host}:{mqtt.port}: {error.strerror or error}")
+
+
+def _priority(config: Config) -> Finding:
+    wanted = config.runtime.realtime_priority
+    limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
+    allowed = os.geteuid() == 0 or limit >= wanted
+    if wanted == 0:
+        return Finding("real-time priority", Verdict.OK, f"not asked for (limit {limit})")
+    if allowed:
+        return Finding("real-time priority", Verdict.OK, f"{wanted} of {limit}")
+    return Finding(
+        "real-time priority", Verdict.WRONG,
+        f"{wanted} asked for, {limit} allowed: set LimitRTPRIO={wanted} in the service",
+    )  # fmt: skip
