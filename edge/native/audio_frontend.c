@@ -12,9 +12,9 @@ typedef struct {
   fft *plan;
   int length, fft_bins;
   float *window;
-  int32_t *start;  /* [rows] */
-  int32_t *quads;  /* [rows] count / 4, rounded up */
-  float *weights;  /* every band padded with zeros to whole quads */
+  int32_t *start; /* [rows] */
+  int32_t *quads; /* [rows] count / 4, rounded up */
+  float *weights; /* every band padded with zeros to whole quads */
 } analysis;
 
 struct audio_frontend {
@@ -141,7 +141,7 @@ static float tame(float x) {
 /* 10 log10(x) of positive normal numbers: exponent plus a polynomial in the mantissa m - 1, m in
  * [sqrt 1/2, sqrt 2), a least-maximum fit whose error stays below 0.00001 dB. */
 SIMD_INLINE v4 decibel(v4 x) {
-  static const float c[] = {-0x1.a71982p-3f, 0x1.49e2fap-2f, -0x1.784f4ep-2f,
+  static const float c[] = {-0x1.a71982p-3f, 0x1.49e2fap-2f,  -0x1.784f4ep-2f,
                             0x1.eada34p-2f,  -0x1.713832p-1f, 0x1.7155acp+0f};
   const i4 root_half = i4_set1(0x3f3504f3);
   const i4 exponent = i4_shift_right(i4_sub(v4_bits(x), root_half), 23);
@@ -192,7 +192,8 @@ static void quantize(const audio_frontend *f, int8_t *bins) {
       x = v4_add(v4_max(v4_min(x, v4_set1(0)), v4_set1(-255)), magic);
       int32_t value[4];
       i4_store(value, i4_sub(v4_bits(x), v4_bits(magic)));
-      for (int i = 0; i < 4 && b + i < f->bands; ++i) bins[(b + i) * f->windows + w] = (int8_t)(value[i] + 127);
+      for (int i = 0; i < 4 && b + i < f->bands; ++i)
+        bins[(b + i) * f->windows + w] = (int8_t)(value[i] + 127);
     }
   }
 }

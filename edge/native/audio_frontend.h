@@ -23,9 +23,9 @@ enum { AUDIO_KERNEL_REVISION = 1 };
 /* One window and its bands. Band b covers FFT bins start[b] .. start[b] + count[b] - 1; its weights are the
  * next count[b] values of `weights`. All tables are copied. */
 typedef struct {
-  int size;            /* of the FFT: see fft.h */
-  int length;          /* of the window, a multiple of 8, at most size */
-  const float *window; /* [length] */
+  int size;             /* of the FFT: see fft.h */
+  int length;           /* of the window, a multiple of 8, at most size */
+  const float *window;  /* [length] */
   const int32_t *start; /* [bands] */
   const int32_t *count; /* [bands], at least 1 */
   const float *weights; /* [sum of count] */
@@ -45,7 +45,8 @@ typedef struct {
 
 typedef struct audio_frontend audio_frontend;
 
-/* Returns NULL when memory is short or, with *error set to a sentence, when the tables do not fit together. */
+/* Returns NULL when memory is short or, with *error set to a sentence, when the tables do not fit together.
+ */
 audio_frontend *audio_frontend_new(const audio_spec *spec, const char **error);
 void audio_frontend_free(audio_frontend *f);
 

@@ -8,16 +8,17 @@
 /* Tables as the stages read them: `stages` holds, for every radix-4 stage and every p, the three factors w^p,
  * w^2p, w^3p as (re, im); `join` and `split` hold planes of cosines and sines. */
 struct fft {
-  int size;    /* N, real samples */
-  int points;  /* M = N/2, complex */
-  int lane;    /* L = M/4, complex per lane */
+  int size;   /* N, real samples */
+  int points; /* M = N/2, complex */
+  int lane;   /* L = M/4, complex per lane */
   float *stages;
   float *join;  /* 6 planes of L: re and im of W_M^k, W_M^2k, W_M^3k */
   float *split; /* 2 planes of M/2: re and im of W_N^k */
 };
 
 fft *fft_new(int size, const float *circle, int points) {
-  if (size < FFT_SMALLEST || size > FFT_LARGEST || (size & (size - 1)) != 0 || points % size != 0) return NULL;
+  if (size < FFT_SMALLEST || size > FFT_LARGEST || (size & (size - 1)) != 0 || points % size != 0)
+    return NULL;
   fft *plan = calloc(1, sizeof *plan);
   if (plan == NULL) return NULL;
   const int half = size / 2, lane = half / 4;
@@ -120,7 +121,8 @@ static float *transform_lanes(const fft *plan, float *x, float *y) {
       float *out = y + 4 * stride * (size_t)p;
       for (size_t q = 0; q < stride; q += 8) {
         complex4 r[4];
-        radix4(load(in + q), load(in + q + quarter), load(in + q + 2 * quarter), load(in + q + 3 * quarter), r);
+        radix4(load(in + q), load(in + q + quarter), load(in + q + 2 * quarter), load(in + q + 3 * quarter),
+               r);
         store(out + q, r[0]);
         store(out + q + stride, mul(r[1], w1r, w1i));
         store(out + q + 2 * stride, mul(r[2], w2r, w2i));

@@ -11,11 +11,11 @@ typedef struct {
   int32_t lane[4];
 } i4;
 
-#define SIMD_LANES(type, expression)                            \
-  do {                                                          \
-    type result;                                                \
+#define SIMD_LANES(type, expression)                           \
+  do {                                                         \
+    type result;                                               \
     for (int i = 0; i < 4; ++i) result.lane[i] = (expression); \
-    return result;                                              \
+    return result;                                             \
   } while (0)
 
 SIMD_INLINE v4 v4_load(const float *p) { SIMD_LANES(v4, p[i]); }

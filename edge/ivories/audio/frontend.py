@@ -1,7 +1,7 @@
 """The audio front end: AudioBlock in, one Spectrum per hop out. The work is done in C."""
 
 import threading
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class AudioFrontEnd:
             self._bulk.reset()
             return self._run(self._bulk, samples, len(samples))
 
-    def _run(self, kernel: Any, source: Float32 | int, count: int) -> tuple[Int8, Float32]:
+    def _run(self, kernel: native.AudioFrontEnd, source: Float32 | int, count: int) -> tuple[Int8, Float32]:
         due = kernel.due(count)
         bins = np.empty((due, *self.spec.shape), np.int8)
         level = np.empty(due, np.float32)
@@ -115,7 +115,7 @@ class AudioFrontEnd:
         ]
 
 
-def _kernel(spec: FrontEndSpec) -> Any:
+def _kernel(spec: FrontEndSpec) -> native.AudioFrontEnd:
     t = tables(spec)
     windows = tuple(
         (window.size, taper, bands.start, bands.count, bands.weights)

@@ -81,10 +81,10 @@ class FrontEndSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
                 raise ValueError(f"a fall of {window.fall} does not fit a window of {window.length} samples")
         if self.scale == "linear" and len(self.windows) > 1:
             raise ValueError("single FFT bins need a single window: several would not share frequencies")
-        centres = self.centres()
-        if not 0 < centres[0] or not centres[-1] < self.rate / 2:
+        low, high = self.centres()[[0, -1]]
+        if not (0 <= low <= high < self.rate / 2) or (low == 0 and self.scale != "linear"):
             raise ValueError(
-                f"bands from {centres[0]:.1f} to {centres[-1]:.1f} Hz do not fit between 0 and {self.rate // 2} Hz"
+                f"bands from {low:.1f} to {high:.1f} Hz do not fit between 0 and {self.rate / 2:.1f} Hz"
             )
 
     @property
@@ -119,7 +119,7 @@ class FrontEndSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return self.edges()[1:-1]
 
     def decibels(self, bins: NDArray[np.int8], level_db: Float32 | float) -> Float32:
-        """Return int8 ``bins`` (..., bands, windows) as dB full scale; ``level_db`` is (...) or one number."""
+        """Return int8 ``bins`` (..., bands, windows) as dB full scale; ``level_db`` is (...)."""
         level = np.asarray(level_db, np.float32)[..., np.newaxis, np.newaxis]
         return np.asarray((bins.astype(np.float32) - 127) * np.float32(self.step_db) + level, np.float32)
 
@@ -179,7 +179,7 @@ def fingerprint(spec: FrontEndSpec, kernel_revision: int) -> str:
 
 
 def _bands(spec: FrontEndSpec, size: int, taper: Float64) -> Bands:
-    """Return triangular bands on the FFT of ``size``, scaled so that a full-scale sine at a centre reads 0 dB."""
+    """Return triangular bands on the FFT of ``size``; a full-scale sine at a band's centre reads 0 dB."""
     resolution = spec.rate / size
     edges = spec.edges()
     position = np.arange(len(taper))
@@ -190,9 +190,9 @@ def _bands(spec: FrontEndSpec, size: int, taper: Float64) -> Bands:
         else:
             fall, rise = max(above - centre, resolution), max(centre - below, resolution)
             # A constant offset of the microphone is no sound: FFT bin 0 belongs to no band.
-            bins = np.arange(
-                max(1, int((centre - rise) / resolution)), min(size // 2, int((centre + fall) / resolution) + 1) + 1
-            )
+            first = max(1, int((centre - rise) / resolution))
+            last = min(size // 2, int((centre + fall) / resolution) + 1)
+            bins = np.arange(first, last + 1)
             away = bins * resolution - centre
             row = 1 - np.where(away < 0, -away / rise, away / fall)
             # Weights at the very tip depend on the last bit of the frequency; they say nothing.

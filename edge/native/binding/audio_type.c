@@ -5,8 +5,7 @@
 #include "types.h"
 
 typedef struct {
-  PyObject_HEAD
-  audio_frontend *frontend;
+  PyObject_HEAD audio_frontend *frontend;
   int busy; /* a push is under way with the interpreter lock released */
 } Object;
 
@@ -32,7 +31,8 @@ static int read_window(PyObject *item, int bands, audio_window *window, Py_buffe
     PyErr_SetString(PyExc_TypeError, "each window must be a tuple (size, window, start, count, weights)");
     return -1;
   }
-  if (!PyArg_ParseTuple(item, "iOOOO", &window->size, &source[0], &source[1], &source[2], &source[3])) return -1;
+  if (!PyArg_ParseTuple(item, "iOOOO", &window->size, &source[0], &source[1], &source[2], &source[3]))
+    return -1;
   for (int i = 0; i < TABLES; ++i) {
     if (get_buffer(source[i], &views[i], format[i], name[i], 0) < 0) return -1;
   }
@@ -168,10 +168,9 @@ static PyObject *push(PyObject *self, PyObject *args) {
     goto done;
   }
   object->busy = 1;
-  Py_BEGIN_ALLOW_THREADS
-  audio_frontend_push(object->frontend, samples.buf, (size_t)count, bins.buf, level.buf);
-  Py_END_ALLOW_THREADS
-  object->busy = 0;
+  Py_BEGIN_ALLOW_THREADS audio_frontend_push(object->frontend, samples.buf, (size_t)count, bins.buf,
+                                             level.buf);
+  Py_END_ALLOW_THREADS object->busy = 0;
   result = PyLong_FromSize_t(frames);
 done:
   PyBuffer_Release(&samples);

@@ -4,6 +4,7 @@
 
 static int module_exec(PyObject *module) {
   if (ivories_add_audio_frontend(module) < 0) return -1;
+  if (ivories_add_resample(module) < 0) return -1;
   return ivories_add_strip_frontend(module);
 }
 

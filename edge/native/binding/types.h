@@ -5,6 +5,7 @@
 #include <Python.h>
 
 int ivories_add_audio_frontend(PyObject *module);
+int ivories_add_resample(PyObject *module);
 int ivories_add_strip_frontend(PyObject *module);
 
 #endif
