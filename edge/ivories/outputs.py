@@ -1,0 +1,52 @@
+"""The ways out that a configuration asks for."""
+
+import logging
+from collections.abc import Callable
+
+from ivories.backends import load
+from ivories.config import Config, Switch
+from ivories.errors import IvoriesError, SinkError
+from ivories.sinks.base import Sink
+
+_log = logging.getLogger(__name__)
+
+
+def build_sinks(config: Config, *, view: bool = False) -> list[Sink]:
+    """Open every sink that is ``on`` (or fail), and those on ``auto`` that this machine offers.
+
+    Raises:
+        SinkError: a sink that is ``on`` cannot be opened, or there is no way out at all.
+        BackendError: a library it needs is not installed.
+    """
+    mqtt = config.mqtt
+    sinks: list[Sink] = []
+    _add(sinks, "usb_midi", config.usb_midi.enabled, lambda s: s(device=config.usb_midi.device))
+    _add(sinks, "alsa_seq", config.alsa_seq.enabled, lambda s: s(port=config.alsa_seq.port))
+    _add(
+        sinks, "mqtt", "off" if mqtt.enabled == "auto" and not mqtt.host else mqtt.enabled,
+        lambda s: s(
+            host=mqtt.host, port=mqtt.port, device=config.device.name, prefix=mqtt.prefix, username=mqtt.username,
+            password_file=mqtt.password_file, tls=mqtt.tls, ca_file=mqtt.ca_file,
+            home_assistant=mqtt.home_assistant,
+        ),
+    )  # fmt: skip
+    if view:
+        _add(sinks, "terminal", "on", lambda s: s())
+    if not sinks:
+        raise SinkError(
+            "no way out for the notes: connect the USB gadget, set mqtt.host, or call `ivories run --view`"
+        )
+    return sinks
+
+
+def _add(sinks: list[Sink], name: str, switch: Switch, make: Callable[[type], Sink]) -> None:
+    if switch == "off":
+        return
+    try:
+        sinks.append(make(load("sink", name)))
+    except IvoriesError as error:
+        if switch == "on":
+            for opened in sinks:
+                opened.close()
+            raise
+        _log.info("no %s: %s", name, error)
