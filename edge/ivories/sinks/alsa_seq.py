@@ -53,8 +53,10 @@ class AlsaSequencerSink:
         self._sequencer = ctypes.c_void_p()
         quiet = _error_handler(lambda *_: None)  # the sentence below says it all
         self._library.snd_lib_error_set_handler(quiet)
-        status = self._library.snd_seq_open(ctypes.byref(self._sequencer), b"default", _OPEN_OUTPUT, _NONBLOCK)
-        self._library.snd_lib_error_set_handler(ctypes.cast(None, _error_handler))
+        status = self._library.snd_seq_open(
+            ctypes.byref(self._sequencer), b"default", _OPEN_OUTPUT, _NONBLOCK
+        )
+        self._library.snd_lib_error_set_handler(_error_handler())
         if status >= 0:
             name = port.encode()
             self._library.snd_seq_set_client_name(self._sequencer, name)
@@ -114,7 +116,9 @@ class AlsaSequencerSink:
         return True
 
     def _output(self, message: bytes) -> bool:
-        status = self._library.snd_seq_event_output_direct(self._sequencer, sequencer_event(message, self._port))
+        status = self._library.snd_seq_event_output_direct(
+            self._sequencer, sequencer_event(message, self._port)
+        )
         if -status in {errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}:
             self.refused += 1
             return False
@@ -129,7 +133,7 @@ class AlsaSequencerSink:
 
 
 def sequencer_event(message: bytes, port: int) -> bytes:
-    """Return the 28 bytes of ``snd_seq_event_t`` that send ``message`` directly to all subscribers of ``port``.
+    """Return the 28 bytes of ``snd_seq_event_t`` that send ``message`` at once to whoever hears ``port``.
 
     ``message`` is a note-on, note-off or control change of three bytes.
     """

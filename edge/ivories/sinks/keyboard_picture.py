@@ -6,9 +6,11 @@ A picture is a grid of colours, two columns per character cell (left and right h
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
-from rich.color import Color, ColorTriplet
+from rich.color import Color
+from rich.color_triplet import ColorTriplet
 from rich.segment import Segment
 from rich.style import Style
 
@@ -35,7 +37,7 @@ _RAMP: Final[tuple[tuple[float, Colour], ...]] = (
 def velocity_colour(velocity: int) -> Colour:
     """Return the colour of a note of ``velocity`` 1..127."""
     x = min(1.0, max(0.0, velocity / 127))
-    for (x0, low), (x1, high) in zip(_RAMP, _RAMP[1:], strict=False):
+    for (x0, low), (x1, high) in pairwise(_RAMP):
         if x <= x1:
             return mix(low, high, (x - x0) / (x1 - x0))
     return _RAMP[-1][1]
@@ -57,13 +59,14 @@ class KeyboardPicture:
             raise ValueError(f"the keyboard needs {NARROWEST} cells, not {cells}")
         self.columns = WHITE_KEYS * self.unit
         self.cells = self.columns // 2
-        half_black = self.unit // 3
+        black_width = round(0.65 * self.unit)
         self._span: list[tuple[int, int]] = []
         white = 0
         for key in range(KEYS):
             left = white * self.unit
             if IS_BLACK[key]:
-                self._span.append((left - 1 - half_black, left + half_black))
+                start = left - (black_width + 1) // 2
+                self._span.append((start, start + black_width))
             else:
                 self._span.append((left, left + self.unit - 1))
                 white += 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +14,14 @@ from rich.text import Text
 from ivories import clock
 from ivories.datatypes import KeyState, NoteEvent, NoteKind
 from ivories.keyboard import KEYS, key_name
-from ivories.sinks.keyboard_picture import NARROWEST, Colour, KeyboardPicture, mix, row_segments, velocity_colour
+from ivories.sinks.keyboard_picture import (
+    NARROWEST,
+    Colour,
+    KeyboardPicture,
+    mix,
+    row_segments,
+    velocity_colour,
+)
 from ivories.sinks.records import event_name
 
 AIR: Final[Colour] = (14, 14, 18)
@@ -78,19 +86,23 @@ class LiveView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw for the console's present size."""
-        width = options.max_width
-        yield self._head(width)
-        if width >= NARROWEST:
-            yield from self._picture(width, console.size.height)
-        yield Text()
-        yield self._lists(width)
+        width, height = options.max_width, console.size.height
+        if width < NARROWEST:
+            yield self._head()
+            yield self._lists(width)
+            return
+        picture = KeyboardPicture(min(width, 4 * NARROWEST))
+        margin = (width - picture.cells) // 2
+        yield Padding(self._head(), (0, width - picture.cells - margin, 0, margin))
+        yield from self._picture(picture, margin, height)
+        yield Padding(self._lists(picture.cells), (1, width - picture.cells - margin, 0, margin))
 
     def _down(self) -> dict[int, int]:
         if self._state is None:
             return {}
         return {key: int(self._state.velocity[key]) for key in range(KEYS) if self._state.pressed[key]}
 
-    def _head(self, width: int) -> Table:
+    def _head(self) -> Table:
         table = Table.grid(expand=True)
         table.add_column()
         table.add_column(justify="right")
@@ -104,23 +116,20 @@ class LiveView:
             right.append("   decided after ")
             right.append(f"{statistics.median(self._delays_ms):.0f} ms", "bold green")
         table.add_row(left, right)
-        table.width = width
         return table
 
-    def _picture(self, width: int, height: int) -> RenderResult:
-        picture = KeyboardPicture(min(width, 4 * NARROWEST))
-        margin = Segment(" " * ((width - picture.cells) // 2))
+    def _picture(self, picture: KeyboardPicture, margin: int, height: int) -> RenderResult:
         far = 1 if height < 20 else 2 + (picture.unit >= 6)
         near = 1 + (picture.unit >= 7)
-        rows = [picture.lane(lit, AIR) for lit in self._lanes(max(2, min(14, height - _OTHER_LINES - far - near)))]
+        lanes = max(2, min(20, height - _OTHER_LINES - far - near))
+        rows = [picture.lane(lit, AIR) for lit in self._lanes(lanes)]
         lit = {key: velocity_colour(velocity) for key, velocity in self._down().items()}
         rows += [picture.keys(lit, far=True)] * far + [picture.keys(lit, far=False)] * near
         for row in rows:
-            yield margin
+            yield Segment(" " * margin)
             yield from row_segments(row)
             yield Segment.line()
-        yield margin
-        yield Text(picture.octave_names(), "dim", no_wrap=True)
+        yield Text(" " * margin + picture.octave_names(), "dim", no_wrap=True)
 
     def _lanes(self, count: int) -> list[dict[int, Colour]]:
         """Return what is lit in each row of the roll, oldest (top) first."""
@@ -129,20 +138,21 @@ class LiveView:
         for age in reversed(range(count)):
             start, end = (newest - age) * ROW_NS, (newest - age + 1) * ROW_NS
             fade = 0.85 * age / count
-            lanes.append({
-                bar.key: mix(velocity_colour(bar.velocity), AIR, fade)
-                for bar in self._roll
-                if bar.start_ns < end and (bar.end_ns is None or bar.end_ns > start)
-            })
+            lanes.append(
+                {
+                    bar.key: mix(velocity_colour(bar.velocity), AIR, fade)
+                    for bar in self._roll
+                    if bar.start_ns < end and (bar.end_ns is None or bar.end_ns > start)
+                }
+            )
         return lanes
 
     def _lists(self, width: int) -> Table:
-        table = Table.grid(expand=True, padding=(0, 2))
-        table.add_column(width=BAR + 10)
-        if width >= 120:
-            table.add_column(width=BAR + 10)
-        table.add_column()
-        columns = 2 if width >= 120 else 1
+        columns = max(1, min(3, (width - 50) // (BAR + 12)))
+        table = Table.grid(expand=True)
+        for _ in range(columns):
+            table.add_column(width=BAR + 12)
+        table.add_column(justify="right", ratio=1)
         down = [self._bar(key, velocity) for key, velocity in self._down().items()]
         if len(down) > columns * LINES:
             hidden = len(down) - columns * LINES + 1
@@ -152,7 +162,6 @@ class LiveView:
         recent += [Text()] * (LINES - len(recent))
         for line in range(LINES):
             table.add_row(*down[line::LINES], recent[line])
-        table.width = width
         return table
 
     def _bar(self, key: int, velocity: int) -> Text:
@@ -171,5 +180,5 @@ class LiveView:
             kind, style = "taken back", "red"
         return Text.assemble(
             (f"{seconds:9.3f} s  ", "cyan"), (f"{kind:<11}", style), (f"{event_name(event):<6}", style),
-            (f"{event.velocity:3d}  {delay:+.0f} ms", "dim"), no_wrap=True,
+            (f"{event.velocity:3d} {delay:+6.0f} ms", "dim"), no_wrap=True,
         )  # fmt: skip

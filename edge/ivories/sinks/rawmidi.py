@@ -1,4 +1,4 @@
-"""What the kernel offers for a raw MIDI device node: finding the USB gadget's, and keeping its buffer short."""
+"""What the kernel offers for a raw MIDI device node: finding the gadget's, keeping its buffer short."""
 
 import contextlib
 import fcntl
@@ -28,7 +28,7 @@ def find_gadget(root: Path = Path("/")) -> Path | None:
 
 
 def shorten_buffer(number: int) -> None:
-    """Let the kernel keep ``SMALLEST_BUFFER`` bytes for the open node ``number``; no effect on other files."""
+    """Let the kernel keep ``SMALLEST_BUFFER`` bytes for the open node ``number``; nothing on other files."""
     params = struct.pack(_PARAMS, _OUTPUT, SMALLEST_BUFFER, 1, 0, b"")
     with contextlib.suppress(OSError):
         fcntl.ioctl(number, _IOCTL_PARAMS, params)

@@ -25,7 +25,7 @@ LEAVE_S: Final = 2.0
 
 
 class TerminalSink:
-    """Shows the music. A thread of its own draws, at most 15 times a second, so a slow terminal delays nothing.
+    """Shows the music. A thread of its own draws, at most 15 times a second: no terminal delays the music.
 
     The live view needs a terminal of 78 columns with colours; otherwise, as in a pipe, each event is a line
     such as ``onset A4 vel 64 at 1.234 s (+38 ms)``, the last figure being the time it took to decide.
@@ -34,7 +34,12 @@ class TerminalSink:
     name = "terminal"
 
     def __init__(
-        self, *, title: str = "Ivories", origin_ns: int = 0, plain: bool | None = None, console: Console | None = None
+        self,
+        *,
+        title: str = "Ivories",
+        origin_ns: int = 0,
+        plain: bool | None = None,
+        console: Console | None = None,
     ) -> None:
         """Start showing; times count from ``origin_ns``.
 
@@ -96,7 +101,10 @@ class TerminalSink:
             self._show_lines()
         else:
             # A terminal that goes away (closed window) must not take the music with it.
-            with contextlib.suppress(OSError), Live(self._view, console=self.console, auto_refresh=False) as live:
+            with (
+                contextlib.suppress(OSError),
+                Live(self._view, console=self.console, auto_refresh=False) as live,
+            ):
                 self._show_live(live)
 
     def _show_lines(self) -> None:

@@ -83,7 +83,7 @@ class UsbMidiSink:
         )
 
     def send(self, event: NoteEvent, state: KeyState) -> None:  # noqa: ARG002  the contract's argument
-        """Write ``event``, or note it for later when the node takes nothing; raises ``SinkError`` if closed."""
+        """Write ``event``, or note it for later when the node is full; raises ``SinkError`` if closed."""
         with self._lock:
             if self._closed:
                 raise SinkError(f"the MIDI port {self._device} is closed: no note can be sent")
