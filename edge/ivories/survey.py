@@ -4,24 +4,24 @@ A recording can be looked at before it is transcribed, as the instrument looks a
 someone plays. No note is decided here.
 """
 
+import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import av
 import numpy as np
 
+from ivories.clock import seconds
 from ivories.datatypes import UInt8, VideoFrame
-from ivories.errors import CalibrationError, ConfigError, SourceError
-from ivories.sources.video_file import luma_plane
+from ivories.errors import CalibrationError, ConfigError
+from ivories.sources.video_file import VideoFileSource
 from ivories.vision import calibration as calibrations
 from ivories.vision.calibration import Calibration
 from ivories.vision.find_keyboard import find_keyboard
 from ivories.vision.strip import FRAMES, StripFrontEnd, StripSpec
 
-_LOOKS: Final = 60  # pictures looked at, spread over the recording
-_WHOLE_S: Final = 90.0  # a recording up to this length is decoded as a whole: it may hold one key frame only
+_LOOKS: Final = 60  # pictures looked at
+_LOOKED_AT_S: Final = 120.0  # of a longer recording, the beginning tells enough: the camera stands still
 _DARK: Final = 10.0  # mean luma below which there is nothing to see
 
 
@@ -36,9 +36,7 @@ def survey(path: Path, given: Calibration | None = None) -> Calibration:
         SourceError: the file cannot be read.
         CalibrationError: there is no keyboard to be found; the message says what was seen.
     """
-    frames = list(_spread(path))
-    if not frames:
-        raise SourceError(f"{path}: no pictures could be decoded")
+    frames = _spread(path)
     if max(float(frame.mean()) for frame in frames) < _DARK:
         raise CalibrationError(f"the pictures of {path} are black: check the lens cap and the light")
     if given is None:
@@ -83,9 +81,10 @@ def calibration_from(corners: str | None, file: Path | None, video: Path) -> Cal
     if file is not None:
         given = calibrations.load(file)
     else:
-        width, height = _size(video)
+        source = VideoFileSource(video)
+        source.close()
         try:
-            given = calibrations.from_corners(parse_corners(corners or ""), width, height)
+            given = calibrations.from_corners(parse_corners(corners or ""), source.width, source.height)
         except CalibrationError as error:
             raise ConfigError(str(error)) from error
     return given if given.rest is not None else survey(video, given)
@@ -103,43 +102,14 @@ def parse_corners(text: str) -> list[tuple[float, float]]:
     return list(zip(values[::2], values[1::2], strict=True))
 
 
-def _size(path: Path) -> tuple[int, int]:
+def _spread(path: Path) -> list[UInt8]:
+    """Return about ``_LOOKS`` pictures spread over the recording, or over its first minutes."""
+    source = VideoFileSource(path)
+    rate = source.fps or 30.0
+    length_s = min(seconds(source.duration_ns or 0) or _LOOKED_AT_S, _LOOKED_AT_S)
+    step = max(1, round(length_s * rate / _LOOKS))
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            return stream.width, stream.height
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise SourceError(f"{path}: the pictures cannot be read: {error}") from error
-
-
-def _spread(path: Path) -> Iterator[UInt8]:
-    """Yield about ``_LOOKS`` pictures spread over the recording."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            duration_s = (container.duration or 0) / av.time_base
-            if 0 < duration_s <= _WHOLE_S or not container.duration:
-                yield from _every(container, stream, duration_s)
-                return
-            for look in range(_LOOKS):
-                container.seek(int((look + 0.5) * container.duration / _LOOKS))
-                frame = next(container.decode(stream), None)
-                if frame is not None:
-                    yield _luma(frame)
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise SourceError(f"{path}: the pictures cannot be read: {error}") from error
-
-
-def _every(
-    container: "av.container.InputContainer", stream: "av.video.stream.VideoStream", duration_s: float
-) -> Iterator[UInt8]:
-    rate = float(stream.average_rate or 30)
-    step = max(1, round(max(duration_s, 1.0) * rate / _LOOKS))
-    for i, frame in enumerate(container.decode(stream)):
-        if i % step == 0:
-            yield _luma(frame)
-
-
-def _luma(frame: "av.VideoFrame") -> UInt8:
-    return np.array(luma_plane(frame))
+        looked_at = itertools.islice(source, 0, int(_LOOKED_AT_S * rate), step)
+        return [np.array(frame.luma) for frame in looked_at]
+    finally:
+        source.close()

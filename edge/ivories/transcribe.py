@@ -6,12 +6,13 @@ speed of the machine. Paced (``realtime``) it takes as long as the recording and
 
 import heapq
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ivories.app import Application
-from ivories.clock import SECOND, seconds
+from ivories.clock import SECOND, now_ns, seconds
 from ivories.datatypes import AudioBlock, NoteEvent, VideoFrame
 from ivories.errors import CalibrationError, IvoriesError, SourceError
 from ivories.instrument import Instrument
@@ -105,8 +106,8 @@ def transcribe(
 def _stream(
     app: Application, recording: Recording, instrument: Instrument, *, realtime: bool, progress: Progress
 ) -> Transcript:
-    audio = SoundFileSource(recording.audio.path, realtime=realtime) if recording.audio else None
-    video = VideoFileSource(recording.video.path, realtime=realtime) if recording.video else None
+    audio = SoundFileSource(recording.audio.path) if recording.audio else None
+    video = VideoFileSource(recording.video.path) if recording.video else None
     if audio is None and video is None:
         raise IvoriesError("nothing to transcribe: name a sound or video file")
     audio_path = app.audio_path(audio.rate) if audio else None
@@ -114,8 +115,11 @@ def _stream(
     events: list[NoteEvent] = []
     loudest = 0.0
     now_ns = start_ns = -1
+    epoch_ns = now_ns()
     try:
         for item in _in_order(audio, video):
+            if realtime:
+                time.sleep(max(0.0, seconds(epoch_ns + _delivery_ns(item) - now_ns())))
             if isinstance(item, AudioBlock):
                 assert audio_path is not None  # noqa: S101 - blocks come from a source with a path
                 loudest = max(loudest, float(abs(item.samples).max(initial=0.0)))
