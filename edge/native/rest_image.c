@@ -3,42 +3,54 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rest_light.h"
+#include "rest_octaves.h"
+
 enum {
   START_SAMPLES = 20,   /* mean pictures that the first learning keeps */
   START_LEAST = 8,      /* and needs, however slow the camera */
   TICK_FRAMES = 255,    /* a tick ends after so many frames at the latest: sums stay in 16 bits */
-  GRID_ROWS = 2,        /* light is judged on every second row ... */
-  GRID_COLUMNS = 5,     /* ... and fifth column, which visits all columns of a block in turn */
-  GROUP_LEAST = 64,     /* pixels needed for a median */
-  CLIPPED = 252,        /* brighter pixels say nothing about the light */
-  BINS = 768,           /* differences -512..255 */
   REST_MAX = 511 * REST_ONE,
+  OCTAVE_TICKS = 16,    /* ticks in which all rows are compared with other octaves once */
+  MOVED_PERMILLE = 100, /* share of a block's pixels that may move while its others recover */
+  NOISE_WIDTH = 6,      /* medians of the absolute noise that count as unmoved: 4 standard deviations */
+  NOISE_MOST = 12,      /* levels that noise may add to the thresholds */
 };
+
+typedef struct {
+  int inside, changed, moved, ghosts; /* pixels */
+  bool busy;                          /* something is pressed or covered */
+  bool guarded;                       /* it or a neighbour is busy */
+  bool restless;                      /* something moves */
+  bool haunted;                       /* its rest image is proved wrong by other octaves */
+} block;
 
 struct rest_image {
   rest_spec spec;
   int width, pixels;
   bool ready, first;
-  int samples;           /* of the first learning */
-  int frames;            /* in the running tick */
+  int samples; /* of the first learning */
+  int frames;  /* in the running tick */
   int64_t began_ns, tick_ns, last_ns;
-  int32_t gain, offset;  /* present light = rest * gain / GAIN_ONE + offset (1/REST_ONE levels) */
-  int32_t split;         /* mean rest level of the grid: parts bright from dark */
-  uint8_t *inside, *mean, *hold, *unmoved, *need, *sample;
-  uint16_t *rest, *sum;
-  uint16_t *block_inside, *block_changed;
-  uint8_t *guarded;
-  uint16_t histogram[2][BINS];
+  int32_t noise; /* levels added to the thresholds in a noisy picture */
+  rest_light light;
+  rest_octaves octaves;
+  uint8_t *inside;  /* 255 or 0 */
+  uint8_t *mean;    /* picture of the last tick */
+  uint8_t *hold;    /* the level that a pixel stays near while it is unmoved ... */
+  uint8_t *unmoved; /* ... for so many ticks */
+  uint8_t *need;    /* ticks after which another level takes the place of the rest level */
+  uint8_t *sample;  /* START_SAMPLES mean pictures */
+  uint16_t *rest;   /* in 1/REST_ONE levels, with headroom above 255 */
+  uint16_t *sum;    /* of the running tick */
+  block *blocks;
 };
 
 static inline int32_t limit(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 
 static inline int32_t distance(int32_t a, int32_t b) { return a > b ? a - b : b - a; }
 
-static inline uint8_t rest_level(uint16_t rest) {
-  uint32_t level = (rest + REST_ONE / 2u) >> REST_BITS;
-  return (uint8_t)(level > 255 ? 255 : level);
-}
+static inline int32_t level_of(int32_t rest) { return limit((rest + REST_ONE / 2) >> REST_BITS, 0, 255); }
 
 rest_image *rest_image_new(const rest_spec *spec, const uint8_t *inside) {
   rest_image *s = calloc(1, sizeof *s);
@@ -46,7 +58,7 @@ rest_image *rest_image_new(const rest_spec *spec, const uint8_t *inside) {
   s->spec = *spec;
   s->width = spec->keys * spec->columns;
   s->pixels = spec->rows * s->width;
-  size_t n = (size_t)s->pixels, keys = (size_t)spec->keys;
+  size_t n = (size_t)s->pixels;
   s->inside = malloc(n);
   s->mean = malloc(n);
   s->hold = malloc(n);
@@ -55,22 +67,21 @@ rest_image *rest_image_new(const rest_spec *spec, const uint8_t *inside) {
   s->sample = malloc(n * START_SAMPLES);
   s->rest = malloc(n * sizeof *s->rest);
   s->sum = malloc(n * sizeof *s->sum);
-  s->block_inside = calloc(keys, sizeof *s->block_inside);
-  s->block_changed = calloc(keys, sizeof *s->block_changed);
-  s->guarded = malloc(keys);
-  if (!s->inside || !s->mean || !s->hold || !s->unmoved || !s->need || !s->sample || !s->rest || !s->sum ||
-      !s->block_inside || !s->block_changed || !s->guarded) {
+  s->blocks = calloc((size_t)spec->keys, sizeof *s->blocks);
+  if (!rest_octaves_new(&s->octaves, spec) || !s->inside || !s->mean || !s->hold || !s->unmoved || !s->need ||
+      !s->sample || !s->rest || !s->sum || !s->blocks) {
     rest_image_free(s);
     return NULL;
   }
   memcpy(s->inside, inside, n);
-  for (int i = 0; i < s->pixels; i++) s->block_inside[i % s->width / spec->columns] += inside[i] & 1;
+  for (int i = 0; i < s->pixels; i++) s->blocks[i % s->width / spec->columns].inside += inside[i] & 1;
   rest_image_reset(s);
   return s;
 }
 
 void rest_image_free(rest_image *s) {
   if (!s) return;
+  rest_octaves_free(&s->octaves);
   free(s->inside);
   free(s->mean);
   free(s->hold);
@@ -79,9 +90,7 @@ void rest_image_free(rest_image *s) {
   free(s->sample);
   free(s->rest);
   free(s->sum);
-  free(s->block_inside);
-  free(s->block_changed);
-  free(s->guarded);
+  free(s->blocks);
   free(s);
 }
 
@@ -90,124 +99,49 @@ void rest_image_reset(rest_image *s) {
   s->ready = false;
   s->first = true;
   s->samples = s->frames = 0;
-  s->gain = GAIN_ONE;
-  s->offset = 0;
-  s->split = 0;
+  s->noise = 0;
+  rest_light_reset(&s->light);
   memset(s->rest, 0, n * sizeof *s->rest);
   memset(s->sum, 0, n * sizeof *s->sum);
   memset(s->unmoved, 0, n);
-  memset(s->hold, 0, n);
-  memset(s->need, limit(s->spec.provisional, 1, 255), n);
 }
 
 bool rest_image_ready(const rest_image *s) { return s->ready; }
 
 void rest_image_get(const rest_image *s, uint8_t *pixels) {
-  for (int i = 0; i < s->pixels; i++) {
-    int32_t level = (int32_t)(((uint32_t)s->rest[i] * (uint32_t)s->gain) >> 15) + s->offset;
-    pixels[i] = s->inside[i] & rest_level((uint16_t)limit(level, 0, REST_MAX));
-  }
+  for (int i = 0; i < s->pixels; i++) pixels[i] = (uint8_t)level_of(rest_lit(&s->light, s->rest[i])) & s->inside[i];
 }
 
-static void find_split(rest_image *s) {
-  int64_t sum = 0, count = 0;
-  for (int y = s->spec.back_first; y < s->spec.back_end; y += GRID_ROWS)
-    for (int x = 0; x < s->width; x += GRID_COLUMNS) {
-      int i = y * s->width + x;
-      sum += s->inside[i] ? s->rest[i] : 0;
-      count += s->inside[i] & 1;
-    }
-  s->split = count ? (int32_t)(sum / count) : 0;
+/* Ticks unmoved that it takes to replace a level which was seen for `seen` ticks. */
+static uint8_t trusted(const rest_spec *p, int32_t seen) {
+  return (uint8_t)limit(p->trust * seen, p->replace, p->recover);
+}
+
+static void begin(rest_image *s) {
+  rest_light_split(&s->light, &s->spec, s->rest, s->inside);
+  s->octaves.row = 0;
+  rest_octaves_update(&s->octaves, &s->spec, s->rest, s->inside, s->spec.rows);
+  rest_octaves_update(&s->octaves, &s->spec, s->rest, s->inside, s->spec.rows); /* now with the row below known */
+  s->ready = true;
 }
 
 void rest_image_set(rest_image *s, const uint8_t *pixels) {
   rest_image_reset(s);
   for (int i = 0; i < s->pixels; i++) s->rest[i] = (uint16_t)((pixels[i] & s->inside[i]) << REST_BITS);
-  find_split(s);
-  s->ready = true;
-}
-
-/* Median of one group's differences, in 1/REST_ONE levels, interpolated inside its bin. */
-static int32_t median(const uint16_t *histogram, int32_t count) {
-  int32_t before = 0;
-  for (int bin = 0; bin < BINS; bin++) {
-    int32_t here = histogram[bin];
-    if (2 * (before + here) >= count && here) {
-      return (bin - 512) * REST_ONE - REST_ONE / 2 + (count - 2 * before) * (REST_ONE / 2) / here;
-    }
-    before += here;
-  }
-  return 0;
-}
-
-/* Fit present = rest * gain + offset through two robust points: the medians of the bright (white keys) and of
- * the dark pixels (black keys, gaps) of the back rows. A step is taken at once, a drift smoothly. */
-static void follow_light(rest_image *s, const uint8_t *luma, int64_t elapsed_ns) {
-  int32_t count[2] = {0, 0};
-  int64_t level[2] = {0, 0};
-  memset(s->histogram, 0, sizeof s->histogram);
-  for (int y = s->spec.back_first; y < s->spec.back_end; y += GRID_ROWS)
-    for (int x = 0; x < s->width; x += GRID_COLUMNS) {
-      int i = y * s->width + x;
-      int32_t rest = (s->rest[i] + REST_ONE / 2) >> REST_BITS;
-      if (!s->inside[i] || luma[i] >= CLIPPED || rest >= CLIPPED) continue;
-      int bright = s->rest[i] >= s->split;
-      s->histogram[bright][luma[i] - rest + 512]++;
-      level[bright] += s->rest[i];
-      count[bright]++;
-    }
-  int32_t gain = GAIN_ONE, offset = 0;
-  int32_t dark_level = count[0] ? (int32_t)(level[0] / count[0]) : 0;
-  int32_t bright_level = count[1] ? (int32_t)(level[1] / count[1]) : 0;
-  int32_t dark = count[0] >= GROUP_LEAST ? median(s->histogram[0], count[0]) : 0;
-  int32_t bright = count[1] >= GROUP_LEAST ? median(s->histogram[1], count[1]) : 0;
-  if (count[0] >= GROUP_LEAST && count[1] >= GROUP_LEAST && bright_level - dark_level >= 30 * REST_ONE) {
-    gain += (int32_t)((int64_t)(bright - dark) * GAIN_ONE / (bright_level - dark_level));
-    gain = limit(gain, GAIN_ONE / 4, 2 * GAIN_ONE - 1);
-    offset = dark - (int32_t)((int64_t)(gain - GAIN_ONE) * dark_level / GAIN_ONE);
-  } else if (count[1] >= GROUP_LEAST) {
-    gain = limit(gain + (int32_t)((int64_t)bright * GAIN_ONE / (bright_level + 1)), GAIN_ONE / 4, 2 * GAIN_ONE - 1);
-  } else if (count[0] >= GROUP_LEAST) {
-    offset = dark;
-  } else {
-    return; /* too little to see: keep the light we know */
-  }
-  offset = limit(offset, -128 * REST_ONE, 128 * REST_ONE);
-  int32_t step_gain = gain - s->gain, step_offset = offset - s->offset;
-  int32_t at_dark = (int32_t)((int64_t)step_gain * dark_level / GAIN_ONE) + step_offset;
-  int32_t at_bright = (int32_t)((int64_t)step_gain * bright_level / GAIN_ONE) + step_offset;
-  int32_t jump = s->spec.jump * REST_ONE;
-  if (distance(at_dark, 0) > jump || distance(at_bright, 0) > jump || elapsed_ns >= s->spec.light_ns) {
-    s->gain = gain;
-    s->offset = offset;
-  } else {
-    s->gain += (int32_t)(step_gain * elapsed_ns / s->spec.light_ns);
-    s->offset += (int32_t)(step_offset * elapsed_ns / s->spec.light_ns);
-  }
+  memcpy(s->hold, pixels, (size_t)s->pixels);
+  memset(s->need, trusted(&s->spec, (int32_t)limit((int32_t)(s->spec.start_ns / s->spec.tick_ns), 1, 255)),
+         (size_t)s->pixels);
+  begin(s);
 }
 
 void rest_image_difference(const rest_image *s, int row, const uint8_t *restrict luma, int8_t *restrict out) {
   const uint16_t *restrict rest = s->rest + (size_t)row * (size_t)s->width;
   const uint8_t *restrict inside = s->inside + (size_t)row * (size_t)s->width;
-  const uint32_t gain = (uint32_t)s->gain;
-  const int32_t offset = s->offset + REST_ONE / 2;
+  const rest_light light = s->light;
   for (int x = 0; x < s->width; x++) {
-    int32_t level = ((int32_t)((rest[x] * gain) >> 15) + offset) >> REST_BITS;
-    int32_t difference = limit(luma[x] - limit(level, 0, 255), -128, 127);
+    int32_t difference = limit(luma[x] - level_of(rest_lit(&light, rest[x])), -128, 127);
     out[x] = (int8_t)(difference & (int8_t)inside[x]);
   }
-}
-
-/* Make the present light the light of the rest image. */
-static void fold_light(rest_image *s) {
-  if (s->gain == GAIN_ONE && s->offset == 0) return;
-  for (int i = 0; i < s->pixels; i++) {
-    int32_t level = (int32_t)(((uint32_t)s->rest[i] * (uint32_t)s->gain) >> 15) + s->offset;
-    s->rest[i] = (uint16_t)limit(level, 0, REST_MAX);
-  }
-  s->gain = GAIN_ONE;
-  s->offset = 0;
-  find_split(s);
 }
 
 /* Per pixel, the middle of the shortest interval that holds half of the samples: the level the pixel most
@@ -225,20 +159,20 @@ static void learn_row(rest_image *s, int row) {
         b[x] = high;
       }
     }
-  for (int x = 0; x < s->width; x++) {
-    int best = 0, spread = 256, sum = 0, agree = 0;
+  for (size_t x = 0; x < (size_t)s->width; x++) {
+    int best = 0, narrowest = 256, sum = 0, agree = 0;
     for (int k = 0; k + half <= n; k++) {
-      int here = sample[(size_t)(k + half - 1) * plane + (size_t)x] - sample[(size_t)k * plane + (size_t)x];
-      if (here < spread) spread = here, best = k;
+      int spread = sample[(size_t)(k + half - 1) * plane + x] - sample[(size_t)k * plane + x];
+      if (spread < narrowest) {
+        narrowest = spread;
+        best = k;
+      }
     }
-    for (int k = best; k < best + half; k++) sum += sample[(size_t)k * plane + (size_t)x];
-    int level = (sum + half / 2) / half;
+    for (int k = best; k < best + half; k++) sum += sample[(size_t)k * plane + x];
     for (int k = 0; k < n; k++)
-      agree += distance(sample[(size_t)k * plane + (size_t)x], level) <= s->spec.still;
-    s->rest[first + (size_t)x] = (uint16_t)((sum * REST_ONE + half / 2) / half);
-    /* a level seen nearly all the time is trusted; one that had to be guessed may be corrected soon */
-    int need = 5 * agree >= 4 * n ? s->spec.recover : s->spec.provisional;
-    s->need[first + (size_t)x] = (uint8_t)limit(need, 1, 255);
+      agree += distance(sample[(size_t)k * plane + x], (sum + half / 2) / half) <= s->spec.still;
+    s->rest[first + x] = (uint16_t)((sum * REST_ONE + half / 2) / half);
+    s->need[first + x] = trusted(&s->spec, agree);
   }
 }
 
@@ -249,66 +183,119 @@ static void learn(rest_image *s) {
   if (s->samples < START_SAMPLES && !long_enough) return;
   for (int row = 0; row < s->spec.rows; row++) learn_row(s, row);
   memcpy(s->hold, s->mean, (size_t)s->pixels);
-  memset(s->unmoved, 0, (size_t)s->pixels);
-  find_split(s);
-  s->ready = true;
+  begin(s);
 }
 
-/* Find blocks where something is pressed or covered, and whether the whole scene has changed. */
+/* Make the present light the light of the rest image. */
+static void fold_light(rest_image *s) {
+  for (int i = 0; i < s->pixels; i++) s->rest[i] = (uint16_t)limit(rest_lit(&s->light, s->rest[i]), 0, REST_MAX);
+  rest_light_reset(&s->light);
+  rest_light_split(&s->light, &s->spec, s->rest, s->inside);
+}
+
+/* How much unmoved pixels differ from tick to tick; in a dim room far more than in a bright one. */
+static void judge_noise(rest_image *s) {
+  int32_t histogram[256] = {0}, count = 0, before = 0, median = 0;
+  for (int y = s->spec.back_first; y < s->spec.back_end; y += GRID_ROWS)
+    for (int x = 0; x < s->width; x += GRID_COLUMNS) {
+      int i = y * s->width + x;
+      histogram[distance(s->mean[i], s->hold[i])] += s->inside[i] & 1;
+      count += s->inside[i] & 1;
+    }
+  while (median < 255 && 2 * (before += histogram[median]) < count) median++;
+  s->noise = limit(NOISE_WIDTH * median - s->spec.still, 0, NOISE_MOST);
+}
+
+/* Levels by which a pixel must be off what other octaves show to prove it no key. */
+static int32_t proof(const rest_image *s) { return (s->spec.busy + s->noise) * 3 / 2; }
+
+/* The rest is no key (a parked hand was learnt), what is seen now, unmoved, is one. */
+static inline bool is_ghost(const rest_image *s, int k, int i, int32_t margin) {
+  return s->unmoved[i] >= s->spec.settle &&
+         rest_strangeness(&s->octaves, &s->spec, k, i, s->mean[i]) <= s->spec.still &&
+         rest_strangeness(&s->octaves, &s->spec, k, i, level_of(s->rest[i])) >= margin;
+}
+
+/* The rest is a key, what is seen now is none. */
+static inline bool is_cover(const rest_image *s, int k, int i, int32_t margin) {
+  return rest_strangeness(&s->octaves, &s->spec, k, i, s->mean[i]) >= margin &&
+         rest_strangeness(&s->octaves, &s->spec, k, i, level_of(s->rest[i])) <= s->spec.still;
+}
+
+/* Judge every block, and whether the whole scene has changed. */
 static bool judge_blocks(rest_image *s) {
   const rest_spec *p = &s->spec;
+  const int32_t busy = p->busy + s->noise, margin = proof(s);
   int64_t changed = 0, seen = 0;
-  memset(s->block_changed, 0, (size_t)p->keys * sizeof *s->block_changed);
+  for (int k = 0; k < p->keys; k++) s->blocks[k].changed = s->blocks[k].moved = s->blocks[k].ghosts = 0;
   for (int y = 0; y < p->rows; y++) {
     bool back = y >= p->back_first && y < p->back_end;
     for (int k = 0; k < p->keys; k++) {
-      int i = y * s->width + k * p->columns, far = 0, here = 0;
-      for (int x = i; x < i + p->columns; x++) {
-        far += (distance(s->mean[x], rest_level(s->rest[x])) > p->busy) & s->inside[x];
-        here += s->inside[x] & 1;
+      block *b = &s->blocks[k];
+      int first = y * s->width + k * p->columns, far = 0, here = 0, moved = 0;
+      for (int i = first; i < first + p->columns; i++) {
+        far += (distance(s->mean[i], level_of(s->rest[i])) > busy) & s->inside[i];
+        here += s->inside[i] & 1;
+        moved += (s->unmoved[i] < p->settle) & s->inside[i];
       }
-      s->block_changed[k] = (uint16_t)(s->block_changed[k] + far);
+      for (int i = first; far && i < first + p->columns; i++)
+        b->ghosts += is_ghost(s, k, i, margin) & s->inside[i];
+      b->moved += moved;
+      b->changed += far;
       changed += back ? far : 0;
       seen += back ? here : 0;
     }
   }
-  for (int k = 0; k < p->keys; k++)
-    s->guarded[k] = s->block_changed[k] * 1000 > s->block_inside[k] * p->busy_permille;
-  for (int k = 0, left = 0; k < p->keys; k++) { /* and the blocks beside them, which see the same key's side */
-    int own = s->guarded[k] & 1, right = k + 1 < p->keys ? s->guarded[k + 1] & 1 : 0;
-    s->guarded[k] = (uint8_t)(left | own | right ? 255 : 0);
-    left = own;
+  for (int k = 0; k < p->keys; k++) {
+    block *b = &s->blocks[k];
+    b->busy = b->changed * 1000 > b->inside * p->busy_permille;
+    b->restless = b->moved * 1000 > b->inside * MOVED_PERMILLE;
+    b->haunted = b->ghosts * 1000 > b->inside * p->ghost_permille;
   }
+  for (int k = 0; k < p->keys; k++) /* the blocks beside a busy one see the same key's side */
+    s->blocks[k].guarded =
+        s->blocks[k].busy || (k > 0 && s->blocks[k - 1].busy) || (k + 1 < p->keys && s->blocks[k + 1].busy);
   return seen && changed * 1000 > seen * p->scene_permille;
+}
+
+static bool is_replaced(const rest_image *s, int k, int i, bool scene) {
+  const block *b = &s->blocks[k];
+  if (b->haunted && is_ghost(s, k, i, s->spec.still + 1)) return true;
+  if (s->unmoved[i] < s->spec.replace) return false;
+  if (scene) return true;
+  if (s->unmoved[i] < s->need[i] || b->restless) return false;
+  return s->unmoved[i] >= s->spec.recover || !is_cover(s, k, i, proof(s));
 }
 
 static void keep_up(rest_image *s, int32_t ticks) {
   const rest_spec *p = &s->spec;
   fold_light(s);
-  bool scene = judge_blocks(s);
-  int32_t rate = limit(65536 / p->follow * ticks, 1, 65536);
+  judge_noise(s);
+  const int32_t rate = limit(65536 / p->follow * ticks, 1, 65536);
+  const int32_t near = (p->near + s->noise) * REST_ONE, still = p->still + s->noise;
+  for (int i = 0; i < s->pixels; i++) {
+    int32_t mean = s->mean[i], hold = s->hold[i];
+    s->unmoved[i] = (uint8_t)(distance(mean, hold) <= still ? limit(s->unmoved[i] + ticks, 0, 255) : 0);
+    s->hold[i] = (uint8_t)((3 * hold + mean + 2) >> 2);
+  }
+  const bool scene = judge_blocks(s);
   for (int y = 0; y < p->rows; y++)
     for (int k = 0; k < p->keys; k++) {
-      bool guarded = s->guarded[k];
+      const bool guarded = s->blocks[k].guarded;
       int first = y * s->width + k * p->columns;
       for (int i = first; i < first + p->columns; i++) {
-        int32_t mean = s->mean[i], hold = s->hold[i];
-        int32_t unmoved = distance(mean, hold) <= p->still ? limit(s->unmoved[i] + ticks, 0, 255) : 0;
-        s->hold[i] = (uint8_t)((3 * hold + mean + 2) >> 2);
-        int32_t need = scene && s->need[i] > p->scene ? p->scene : s->need[i];
-        int32_t step = mean * REST_ONE - s->rest[i];
-        bool at_rest = !guarded && unmoved >= p->settle && distance(step, 0) <= p->near * REST_ONE;
-        bool replaced = unmoved >= need;
-        if (replaced) {
-          s->rest[i] = (uint16_t)(mean * REST_ONE);
-          need = p->recover;
-        } else if (at_rest) {
+        if (s->unmoved[i] < p->settle) continue;
+        int32_t step = s->mean[i] * REST_ONE - s->rest[i];
+        if (!guarded && distance(step, 0) <= near) {
           s->rest[i] = (uint16_t)(s->rest[i] + ((step * rate + 32768) >> 16));
+          s->need[i] = (uint8_t)limit(s->need[i] + p->trust * ticks, 0, p->recover);
+        } else if (is_replaced(s, k, i, scene)) {
+          s->rest[i] = (uint16_t)(s->mean[i] * REST_ONE);
+          s->need[i] = trusted(p, s->unmoved[i]);
         }
-        s->need[i] = (uint8_t)need;
-        s->unmoved[i] = (uint8_t)unmoved;
       }
     }
+  rest_octaves_update(&s->octaves, p, s->rest, s->inside, (p->rows + OCTAVE_TICKS - 1) / OCTAVE_TICKS);
 }
 
 static void finish_tick(rest_image *s, int64_t t_ns) {
@@ -337,6 +324,6 @@ void rest_image_push(rest_image *s, const uint8_t *luma, int64_t t_ns) {
   s->last_ns = t_ns;
   for (int i = 0; i < s->pixels; i++) s->sum[i] = (uint16_t)(s->sum[i] + luma[i]);
   s->frames++;
-  if (s->ready) follow_light(s, luma, elapsed);
+  if (s->ready) rest_light_follow(&s->light, &s->spec, s->rest, s->inside, luma, elapsed);
   if (t_ns - s->tick_ns >= s->spec.tick_ns || s->frames == TICK_FRAMES) finish_tick(s, t_ns);
 }

@@ -21,7 +21,10 @@ typedef struct {
   int32_t scene_permille;       /* share of the back rows' pixels that makes a new scene (lamp switched) */
   int32_t settle;               /* ticks unmoved before a pixel at rest is followed */
   int32_t follow;               /* ticks: time constant of following */
-  int32_t recover, provisional, scene; /* ticks unmoved after which another level becomes the rest level */
+  int32_t trust;                /* a rest level outlives so many times the ticks it was seen, ... */
+  int32_t recover;              /* at most: ticks unmoved after which another level takes its place */
+  int32_t replace;              /* the same in a new scene */
+  int32_t ghost_permille;       /* share of a block's pixels that other octaves must prove wrong together */
 } rest_spec;
 
 typedef struct rest_image rest_image;

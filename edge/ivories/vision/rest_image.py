@@ -3,14 +3,18 @@
 The work is done in C (``rest_image.c``) on the mean picture of every tick. In short:
 
 - Start: per pixel, the level it most often returns to during the first ``start_s`` seconds (half-sample mode),
-  so that hands may pass. Pixels that had to be guessed are corrected after ``provisional_s``.
+  so that hands may pass.
 - Light: every frame, the medians of the bright and of the dark pixels of the back rows, where hands cover
   least, fit gain and offset of the whole rest image; a step is followed at once, a drift smoothly.
 - Following: a pixel near its rest level, unmoved for ``settle_s``, in a block where nothing is pressed or
   covered, is followed with time constant ``follow_s``. A block is busy when more than ``busy_share`` of its
   pixels are ``busy_levels`` away from rest; its neighbours wait with it. So keys held down stay visible.
-- Recovery: any pixel unmoved for ``recover_s`` takes its level as rest; when more than ``scene_share`` of the
-  back rows differ at once (a lamp was switched), ``scene_s`` suffices.
+- Recovery: a pixel takes another level as rest after being unmoved there for ``trust`` times as long as its old
+  level was seen, at most ``recover_s``. ``replace_s`` suffices when more than ``scene_share`` of the back rows
+  differ at once (a lamp was switched), and where more than ``ghost_share`` of a block now looks like the same
+  key in other octaves and its rest does not (a parked hand was learnt as rest).
+
+Levels grow with the noise of the picture.
 """
 
 from dataclasses import dataclass
@@ -33,9 +37,10 @@ class RestSpec:
     scene_share: float = 0.4
     settle_s: float = 0.5
     follow_s: float = 4.0
+    trust: int = 4
     recover_s: float = 20.0
-    provisional_s: float = 3.0
-    scene_s: float = 1.0
+    replace_s: float = 1.0
+    ghost_share: float = 0.15
 
     def ticks(self, seconds: float) -> int:
         """Return ``seconds`` in ticks, 1..250."""
@@ -55,7 +60,8 @@ class RestSpec:
             round(1000 * self.scene_share),
             self.ticks(self.settle_s),
             self.ticks(self.follow_s),
+            self.trust,
             self.ticks(self.recover_s),
-            self.ticks(self.provisional_s),
-            self.ticks(self.scene_s),
+            self.ticks(self.replace_s),
+            round(1000 * self.ghost_share),
         )

@@ -50,16 +50,18 @@ static int init(StripFrontEnd *self, PyObject *args, PyObject *keywords) {
   }
   rest_spec s;
   long long tick, start, light;
-  if (!PyArg_ParseTuple(spec, "iiiiiLLLiiiiiiiiiii", &s.rows, &s.keys, &s.columns, &s.back_first, &s.back_end,
+  if (!PyArg_ParseTuple(spec, "iiiiiLLLiiiiiiiiiiii", &s.rows, &s.keys, &s.columns, &s.back_first, &s.back_end,
                         &tick, &start, &light, &s.still, &s.near, &s.busy, &s.jump, &s.busy_permille,
-                        &s.scene_permille, &s.settle, &s.follow, &s.recover, &s.provisional, &s.scene))
+                        &s.scene_permille, &s.settle, &s.follow, &s.trust, &s.recover, &s.replace,
+                        &s.ghost_permille))
     return -1;
   s.tick_ns = tick;
   s.start_ns = start;
   s.light_ns = light;
   if (s.rows < 1 || s.keys < 1 || s.columns < 1 || (int64_t)s.rows * s.keys * s.columns > 1 << 22 || width < 4 ||
       height < 4 || width > 65535 || height > 65535 || s.back_first < 0 || s.back_end > s.rows || tick < 1 ||
-      light < 1 || s.follow < 1 || s.near > 64 || s.rows * s.columns > 65535) {
+      light < 1 || start < 0 || s.follow < 1 || s.near < 0 || s.near > 32 || s.trust < 0 || s.trust > 255 ||
+      s.recover > 255 || s.rows * s.columns > 65535) {
     PyErr_SetString(PyExc_ValueError, "strip front end: a size or time constant is out of range");
     return -1;
   }
