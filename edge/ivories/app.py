@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ivories.audio.spec import FrontEndSpec
+from ivories import native
+from ivories.audio.spec import FrontEndSpec, fingerprint
 from ivories.config import Config
 from ivories.errors import ModelError
 from ivories.fusion.tracker import Tracker, TrackerSettings
@@ -51,16 +52,16 @@ class Application:
         self.times = StageTimes()
         self.audio_spec = FrontEndSpec()
         self.strip_spec = StripSpec()
-        self.audio = self._load("audio", self.audio_spec.fingerprint) if audio else None
+        self.audio = self._load("audio", fingerprint(self.audio_spec, native.AUDIO_KERNEL_REVISION)) if audio else None
         self.video = self._load("video", self.strip_spec.fingerprint) if video else None
 
-    def _load(self, kind: str, fingerprint: str) -> Network:
+    def _load(self, kind: str, front_end: str) -> Network:
         models = self.config.models
         folder = models_folder(models.folder)
         manifest = load_manifest(folder / f"{getattr(models, kind)}.toml")
         if manifest.kind != kind:
             raise ModelError(f"models.{kind} names {manifest.name}, which is a model for {manifest.kind}")
-        check(manifest, folder, fingerprint)
+        check(manifest, folder, front_end)
         runtime = open_runtime(manifest, folder, prefer=models.runtime, threads=models.threads)
         _log.info("%s network %s: %s", kind, manifest.name, runtime.description)
         return Network(manifest, runtime)

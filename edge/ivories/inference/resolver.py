@@ -13,7 +13,7 @@ from ivories.inference.manifest import Manifest
 log = logging.getLogger(__name__)
 
 
-def open_runtime(manifest: Manifest, folder: Path, prefer: str = "auto") -> Runtime:
+def open_runtime(manifest: Manifest, folder: Path, prefer: str = "auto", threads: int = 1) -> Runtime:
     """Load the network of ``manifest`` from ``folder``, its int8 file checked before by ``manifest.check``.
 
     ``auto`` takes the Edge TPU if the model was compiled for one and a probe succeeds, else the CPU, and logs
@@ -24,7 +24,7 @@ def open_runtime(manifest: Manifest, folder: Path, prefer: str = "auto") -> Runt
         ModelError: a file is missing, damaged, or not the one that the manifest describes.
     """
     if prefer == "litert":
-        return LiteRtRuntime(folder / manifest.file)
+        return LiteRtRuntime(folder / manifest.file, threads)
     if prefer == "edgetpu":
         return EdgeTpuRuntime(_compiled(manifest, folder))
     if prefer != "auto":
@@ -34,7 +34,7 @@ def open_runtime(manifest: Manifest, folder: Path, prefer: str = "auto") -> Runt
         runtime = EdgeTpuRuntime(_compiled(manifest, folder))
     except (BackendError, ModelError) as refusal:
         log.info("model %s runs on the CPU: %s", manifest.name, refusal)
-        runtime = LiteRtRuntime(folder / manifest.file)
+        runtime = LiteRtRuntime(folder / manifest.file, threads)
     log.info("model %s: %s", manifest.name, runtime.description)
     return runtime
 
