@@ -1,0 +1,1 @@
+"""Seeing: rendered keyboards, the video network, its training and evaluation."""
