@@ -18,11 +18,11 @@ enum {
 };
 
 typedef struct {
-  int inside, changed, moved, ghosts; /* pixels */
-  bool busy;                          /* something is pressed or covered */
-  bool guarded;                       /* it or a neighbour is busy */
-  bool restless;                      /* something moves */
-  bool haunted;                       /* its rest image is proved wrong by other octaves */
+  int inside, changed, settled, moved, ghosts; /* pixels; settled: changed, but unmoved since */
+  bool busy;     /* something is pressed or covered */
+  bool guarded;  /* it or a neighbour is busy */
+  bool restless; /* something moves */
+  bool haunted;  /* most of what settled proves the rest image wrong by other octaves */
 } block;
 
 struct rest_image {
@@ -209,10 +209,15 @@ static void judge_noise(rest_image *s) {
 /* Levels by which a pixel must be off what other octaves show to prove it no key. */
 static int32_t proof(const rest_image *s) { return (s->spec.busy + s->noise) * 3 / 2; }
 
-/* The rest is no key (a parked hand was learnt), what is seen now, unmoved, is one. */
-static inline bool is_ghost(const rest_image *s, int k, int i, int32_t margin) {
+/* What is seen now, unmoved, is a key. */
+static inline bool is_usual(const rest_image *s, int k, int i) {
   return s->unmoved[i] >= s->spec.settle &&
-         rest_strangeness(&s->octaves, &s->spec, k, i, s->mean[i]) <= s->spec.still &&
+         rest_strangeness(&s->octaves, &s->spec, k, i, s->mean[i]) <= s->spec.still;
+}
+
+/* And the rest is none: a parked hand was learnt. */
+static inline bool is_ghost(const rest_image *s, int k, int i, int32_t margin) {
+  return is_usual(s, k, i) &&
          rest_strangeness(&s->octaves, &s->spec, k, i, level_of(s->rest[i])) >= margin;
 }
 
@@ -227,20 +232,27 @@ static bool judge_blocks(rest_image *s) {
   const rest_spec *p = &s->spec;
   const int32_t busy = p->busy + s->noise, margin = proof(s);
   int64_t changed = 0, seen = 0;
-  for (int k = 0; k < p->keys; k++) s->blocks[k].changed = s->blocks[k].moved = s->blocks[k].ghosts = 0;
+  for (int k = 0; k < p->keys; k++) {
+    block *b = &s->blocks[k];
+    b->changed = b->settled = b->moved = b->ghosts = 0;
+  }
   for (int y = 0; y < p->rows; y++) {
     bool back = y >= p->back_first && y < p->back_end;
     for (int k = 0; k < p->keys; k++) {
       block *b = &s->blocks[k];
-      int first = y * s->width + k * p->columns, far = 0, here = 0, moved = 0;
+      int first = y * s->width + k * p->columns, far = 0, here = 0, moved = 0, settled = 0;
       for (int i = first; i < first + p->columns; i++) {
-        far += (distance(s->mean[i], level_of(s->rest[i])) > busy) & s->inside[i];
+        int is_far = (distance(s->mean[i], level_of(s->rest[i])) > busy) & s->inside[i];
+        int is_moved = (s->unmoved[i] < p->settle) & s->inside[i];
+        far += is_far;
+        moved += is_moved;
+        settled += is_far & ~is_moved;
         here += s->inside[i] & 1;
-        moved += (s->unmoved[i] < p->settle) & s->inside[i];
       }
-      for (int i = first; far && i < first + p->columns; i++)
+      for (int i = first; settled && i < first + p->columns; i++)
         b->ghosts += is_ghost(s, k, i, margin) & s->inside[i];
       b->moved += moved;
+      b->settled += settled;
       b->changed += far;
       changed += back ? far : 0;
       seen += back ? here : 0;
@@ -250,7 +262,7 @@ static bool judge_blocks(rest_image *s) {
     block *b = &s->blocks[k];
     b->busy = b->changed * 1000 > b->inside * p->busy_permille;
     b->restless = b->moved * 1000 > b->inside * MOVED_PERMILLE;
-    b->haunted = b->ghosts * 1000 > b->inside * p->ghost_permille;
+    b->haunted = b->ghosts * 1000 > b->inside * p->ghost_permille && 2 * b->ghosts > b->settled;
   }
   for (int k = 0; k < p->keys; k++) /* the blocks beside a busy one see the same key's side */
     s->blocks[k].guarded =
@@ -260,7 +272,7 @@ static bool judge_blocks(rest_image *s) {
 
 static bool is_replaced(const rest_image *s, int k, int i, bool scene) {
   const block *b = &s->blocks[k];
-  if (b->haunted && is_ghost(s, k, i, s->spec.still + 1)) return true;
+  if (b->haunted && is_usual(s, k, i)) return true;
   if (s->unmoved[i] < s->spec.replace) return false;
   if (scene) return true;
   if (s->unmoved[i] < s->need[i] || b->restless) return false;
@@ -275,8 +287,9 @@ static void keep_up(rest_image *s, int32_t ticks) {
   const int32_t near = (p->near + s->noise) * REST_ONE, still = p->still + s->noise;
   for (int i = 0; i < s->pixels; i++) {
     int32_t mean = s->mean[i], hold = s->hold[i];
-    s->unmoved[i] = (uint8_t)(distance(mean, hold) <= still ? limit(s->unmoved[i] + ticks, 0, 255) : 0);
-    s->hold[i] = (uint8_t)((3 * hold + mean + 2) >> 2);
+    bool held = distance(mean, hold) <= still;
+    s->unmoved[i] = (uint8_t)(held ? limit(s->unmoved[i] + ticks, 0, 255) : 0);
+    s->hold[i] = (uint8_t)(held ? (3 * hold + mean + 2) >> 2 : mean);
   }
   const bool scene = judge_blocks(s);
   for (int y = 0; y < p->rows; y++)

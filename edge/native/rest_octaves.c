@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OCTAVE = 12, OCTAVES_MOST = 16, OUTLIERS_FROM = 5 };
+enum { OCTAVE = 12, OCTAVES_MOST = 16, NEIGHBOURS = 9, ALIKE = 256 };
 
 bool rest_octaves_new(rest_octaves *o, const rest_spec *spec) {
   size_t n = (size_t)spec->rows * (size_t)spec->keys * (size_t)spec->columns;
@@ -36,7 +36,7 @@ static void compare_row(rest_octaves *o, const rest_spec *spec, const uint16_t *
       for (; k > 0 && level[k - 1] > here; k--) level[k] = level[k - 1];
       level[k] = here > 255 ? 255 : here;
     }
-    int own = (rest[first + x] + REST_ONE / 2) >> REST_BITS, outliers = n >= OUTLIERS_FROM;
+    int own = (rest[first + x] + REST_ONE / 2) >> REST_BITS, outliers = n >= 6 ? 2 : n >= 4;
     o->middle[first + x] = (uint8_t)(n ? level[n / 2] : own > 255 ? 255 : own);
     o->least[first + x] = (uint8_t)(n >= 2 ? level[outliers] : 0);
     o->most[first + x] = (uint8_t)(n >= 2 ? level[n - 1 - outliers] : 255);
@@ -59,19 +59,30 @@ static void spread_row(rest_octaves *o, const rest_spec *spec, int row) {
   }
 }
 
-/* A block's light is judged with its neighbours', at the back, where hands cover least. */
+/* A block's light is the median of its neighbourhood's, each judged by the rows next to the fallboard, where hands
+ * come least. */
 static void compare_light(rest_octaves *o, const rest_spec *spec, const uint16_t *rest) {
-  const int width = spec->keys * spec->columns;
-  for (int k = 0; k < spec->keys; k++) {
-    int from = k > 0 ? k - 1 : k, to = k + 1 < spec->keys ? k + 2 : k + 1;
+  const int width = spec->keys * spec->columns, end = (spec->back_first + spec->back_end + 1) / 2;
+  int32_t recent[NEIGHBOURS];
+  for (int n = 0; n < NEIGHBOURS; n++) recent[n] = ALIKE;
+  for (int k = 0; k < spec->keys + NEIGHBOURS / 2; k++) {
     int64_t own = 0, others = 0;
-    for (int y = spec->back_first; y < spec->back_end; y++)
-      for (int i = y * width + from * spec->columns; i < y * width + to * spec->columns; i++) {
+    for (int y = spec->back_first; k < spec->keys && y < end; y++)
+      for (int i = y * width + k * spec->columns; i < y * width + (k + 1) * spec->columns; i++) {
         own += rest[i];
         others += o->middle[i];
       }
-    int64_t light = others ? own * 256 / (others * REST_ONE) : 256;
-    o->light[k] = (int32_t)(light < 128 ? 128 : light > 512 ? 512 : light);
+    int64_t light = others ? own * ALIKE / (others * REST_ONE) : ALIKE;
+    if (k < spec->keys) recent[k % NEIGHBOURS] = (int32_t)light;
+    if (k < NEIGHBOURS / 2) continue;
+    int32_t sorted[NEIGHBOURS]; /* past the last key, the ring keeps the keys before */
+    for (int n = 0; n < NEIGHBOURS; n++) {
+      int at = n;
+      for (; at > 0 && sorted[at - 1] > recent[n]; at--) sorted[at] = sorted[at - 1];
+      sorted[at] = recent[n];
+    }
+    int32_t middle = sorted[NEIGHBOURS / 2];
+    o->light[k - NEIGHBOURS / 2] = middle < ALIKE / 2 ? ALIKE / 2 : middle > 2 * ALIKE ? 2 * ALIKE : middle;
   }
 }
 

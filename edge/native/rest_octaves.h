@@ -8,7 +8,7 @@
 #include "rest_image.h"
 
 typedef struct {
-  uint8_t *middle, *least, *most; /* of the rest levels in the other octaves, one outlier left out on each side */
+  uint8_t *middle, *least, *most; /* of the rest levels in the other octaves, up to two outliers left out */
   uint8_t *low, *high;            /* least and most within one pixel around: registration is not perfect */
   int32_t *light;                 /* (keys) how much brighter the block is than its octaves, 256 = alike */
   int row;                        /* next to be updated */

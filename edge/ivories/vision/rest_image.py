@@ -11,8 +11,10 @@ The work is done in C (``rest_image.c``) on the mean picture of every tick. In s
   pixels are ``busy_levels`` away from rest; its neighbours wait with it. So keys held down stay visible.
 - Recovery: a pixel takes another level as rest after being unmoved there for ``trust`` times as long as its old
   level was seen, at most ``recover_s``. ``replace_s`` suffices when more than ``scene_share`` of the back rows
-  differ at once (a lamp was switched), and where more than ``ghost_share`` of a block now looks like the same
-  key in other octaves and its rest does not (a parked hand was learnt as rest).
+  differ at once (a lamp was switched).
+- Octaves: a block recovers at once where what settles looks like the same key in other octaves and the rest does
+  not (a parked hand was learnt), for more than ``ghost_share`` of its pixels and most of those that changed;
+  and what looks unlike them while the rest does not (a hand that lies still) takes ``recover_s``.
 
 Levels grow with the noise of the picture.
 """
@@ -37,10 +39,10 @@ class RestSpec:
     scene_share: float = 0.4
     settle_s: float = 0.5
     follow_s: float = 4.0
-    trust: int = 4
+    trust: int = 2
     recover_s: float = 20.0
     replace_s: float = 1.0
-    ghost_share: float = 0.15
+    ghost_share: float = 0.04
 
     def ticks(self, seconds: float) -> int:
         """Return ``seconds`` in ticks, 1..250."""

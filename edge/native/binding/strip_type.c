@@ -84,7 +84,7 @@ static int init(StripFrontEnd *self, PyObject *args, PyObject *keywords) {
 }
 
 static void dealloc(StripFrontEnd *self) {
-  PyTypeObject *type = Py_TYPE(self);
+  PyTypeObject *type = Py_TYPE((PyObject *)self);
   strip_free(self->core);
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
   release(self);
