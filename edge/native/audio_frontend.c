@@ -12,9 +12,10 @@ typedef struct {
   fft *plan;
   int length, fft_bins;
   float *window;
-  int32_t *start; /* [rows] */
-  int32_t *quads; /* [rows] count / 4, rounded up */
-  float *weights; /* every band padded with zeros to whole quads */
+  int32_t *start; /* [rows] first FFT bin */
+  int32_t *quads; /* [rows / 4] fours of FFT bins that the widest of four bands covers */
+  float *weights; /* [rows / 4][quads][4 bands][4 bins], padded with zeros */
+  int reach;      /* floats of power that the padded bands read */
 } analysis;
 
 struct audio_frontend {
@@ -50,23 +51,30 @@ static const char *check(const audio_spec *s) {
 static int analysis_init(analysis *a, const audio_window *w, const audio_spec *s, int rows) {
   a->plan = fft_new(w->size, s->circle, s->points);
   a->length = w->length;
-  a->fft_bins = w->size / 2 + 1;
+  a->fft_bins = a->reach = w->size / 2 + 1;
   a->window = malloc(sizeof(float) * (size_t)w->length);
   a->start = calloc((size_t)rows, sizeof(int32_t));
-  a->quads = calloc((size_t)rows, sizeof(int32_t));
-  size_t total = 0;
-  for (int b = 0; b < s->bands; ++b) total += ((size_t)w->count[b] + 3) / 4 * 4;
-  a->weights = calloc(total, sizeof(float));
-  if (!a->plan || !a->window || !a->start || !a->quads || !a->weights) return 0;
+  a->quads = calloc((size_t)rows / 4, sizeof(int32_t));
+  if (!a->plan || !a->window || !a->start || !a->quads) return 0;
   memcpy(a->window, w->window, sizeof(float) * (size_t)w->length);
-  const float *from = w->weights;
-  float *to = a->weights;
+  size_t total = 0;
   for (int b = 0; b < s->bands; ++b) {
+    const int quads = (w->count[b] + 3) / 4;
     a->start[b] = w->start[b];
-    a->quads[b] = (w->count[b] + 3) / 4;
-    memcpy(to, from, sizeof(float) * (size_t)w->count[b]);
-    from += w->count[b];
-    to += 4 * a->quads[b];
+    if (quads > a->quads[b / 4]) a->quads[b / 4] = quads;
+  }
+  for (int b = 0; b < rows; ++b) {
+    const int end = a->start[b] + 4 * a->quads[b / 4];
+    if (end > a->reach) a->reach = end;
+    total += 4 * (size_t)a->quads[b / 4];
+  }
+  a->weights = calloc(total, sizeof(float));
+  if (!a->weights) return 0;
+  const float *from = w->weights;
+  float *group = a->weights;
+  for (int b = 0; b < s->bands; ++b) {
+    for (int i = 0; i < w->count[b]; ++i) group[16 * (i / 4) + 4 * (b % 4) + i % 4] = *from++;
+    if (b % 4 == 3) group += 16 * a->quads[b / 4];
   }
   return 1;
 }
@@ -81,17 +89,17 @@ audio_frontend *audio_frontend_new(const audio_spec *spec, const char **error) {
   f->analyses = calloc((size_t)spec->windows, sizeof *f->analyses);
   if (f->analyses == NULL) goto fail;
   size_t scratch = 0;
-  int largest = 0;
+  int reach = 0;
   for (int i = 0; i < spec->windows; ++i) {
     if (!analysis_init(&f->analyses[i], &spec->window[i], spec, f->rows)) goto fail;
     if (fft_scratch(f->analyses[i].plan) > scratch) scratch = fft_scratch(f->analyses[i].plan);
-    if (spec->window[i].size > largest) largest = spec->window[i].size;
+    if (f->analyses[i].reach > reach) reach = f->analyses[i].reach;
     if (spec->window[i].length > f->longest) f->longest = spec->window[i].length;
   }
   f->capacity = f->longest + HOPS_BETWEEN_MOVES * f->hop;
   f->history = malloc(sizeof(float) * (size_t)f->capacity);
   f->scratch = malloc(sizeof(float) * scratch);
-  f->power = calloc((size_t)largest / 2 + 8, sizeof(float)); /* a band's last quad may reach past the end */
+  f->power = malloc(sizeof(float) * (size_t)reach);
   f->db = calloc((size_t)f->windows * (size_t)f->rows, sizeof(float));
   if (!f->history || !f->scratch || !f->power || !f->db) goto fail;
   audio_frontend_reset(f);
@@ -151,23 +159,21 @@ SIMD_INLINE v4 decibel(v4 x) {
   return v4_mul(v4_set1(3.01029995663981f), v4_add(v4_from_int(exponent), v4_mul(poly, t)));
 }
 
-static v4 band_sum(const float *power, const float *weights, int quads) {
-  v4 sum = v4_set1(0);
-  for (int i = 0; i < 4 * quads; i += 4) sum = v4_add(sum, v4_mul(v4_load(power + i), v4_load(weights + i)));
-  return sum;
-}
-
-/* Four bands at a time: a transposition turns four sums of four lanes into one vector of four bands. */
+/* Four bands side by side; a transposition turns four sums of four lanes into one vector of four bands. */
 static void band_levels(const analysis *a, const float *power, int rows, float *db) {
-  const float *weights = a->weights;
+  const float *w = a->weights;
   for (int b = 0; b < rows; b += 4) {
-    v4 sum[4];
-    for (int i = 0; i < 4; ++i) {
-      sum[i] = band_sum(power + a->start[b + i], weights, a->quads[b + i]);
-      weights += 4 * a->quads[b + i];
+    const float *p0 = power + a->start[b], *p1 = power + a->start[b + 1], *p2 = power + a->start[b + 2],
+                *p3 = power + a->start[b + 3];
+    v4 sum0 = v4_set1(0), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+    for (int i = 0; i < 4 * a->quads[b / 4]; i += 4, w += 16) {
+      sum0 = v4_add(sum0, v4_mul(v4_load(p0 + i), v4_load(w)));
+      sum1 = v4_add(sum1, v4_mul(v4_load(p1 + i), v4_load(w + 4)));
+      sum2 = v4_add(sum2, v4_mul(v4_load(p2 + i), v4_load(w + 8)));
+      sum3 = v4_add(sum3, v4_mul(v4_load(p3 + i), v4_load(w + 12)));
     }
-    v4_transpose(&sum[0], &sum[1], &sum[2], &sum[3]);
-    const v4 total = v4_add(v4_add(sum[0], sum[1]), v4_add(sum[2], sum[3]));
+    v4_transpose(&sum0, &sum1, &sum2, &sum3);
+    const v4 total = v4_add(v4_add(sum0, sum1), v4_add(sum2, sum3));
     v4_store(db + b, decibel(v4_add(total, v4_set1(0x1p-40f))));
   }
 }
@@ -202,7 +208,7 @@ static void analyse(audio_frontend *f, int8_t *bins, float *level) {
   for (int w = 0; w < f->windows; ++w) {
     const analysis *a = &f->analyses[w];
     fft_power(a->plan, f->history + f->end - a->length, a->window, a->length, f->scratch, f->power);
-    memset(f->power + a->fft_bins, 0, 4 * sizeof(float)); /* what an earlier, longer spectrum left there */
+    memset(f->power + a->fft_bins, 0, sizeof(float) * (size_t)(a->reach - a->fft_bins));
     band_levels(a, f->power, f->rows, f->db + w * f->rows);
   }
   const float released = f->level - f->release, peak = loudest(f->db, f->windows * f->rows);

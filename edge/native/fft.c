@@ -107,6 +107,21 @@ static void window_samples(const fft *plan, const float *samples, const float *w
   memset(x + length, 0, sizeof(float) * (size_t)(plan->size - length));
 }
 
+/* One butterfly column: `stride` floats at each of four places a quarter apart. */
+SIMD_INLINE void column(const float *in, size_t quarter, float *out, size_t stride, const float *w,
+                        int turn) {
+  const v4 w1r = v4_set1(w[0]), w1i = v4_set1(w[1]), w2r = v4_set1(w[2]), w2i = v4_set1(w[3]),
+           w3r = v4_set1(w[4]), w3i = v4_set1(w[5]);
+  for (size_t q = 0; q < stride; q += 8) {
+    complex4 r[4];
+    radix4(load(in + q), load(in + q + quarter), load(in + q + 2 * quarter), load(in + q + 3 * quarter), r);
+    store(out + q, r[0]);
+    store(out + q + stride, turn ? mul(r[1], w1r, w1i) : r[1]);
+    store(out + q + 2 * stride, turn ? mul(r[2], w2r, w2i) : r[2]);
+    store(out + q + 3 * stride, turn ? mul(r[3], w3r, w3i) : r[3]);
+  }
+}
+
 /* The four transforms of L points, side by side; returns where the result lies: x or y. */
 static float *transform_lanes(const fft *plan, float *x, float *y) {
   const float *w = plan->stages;
@@ -114,20 +129,10 @@ static float *transform_lanes(const fft *plan, float *x, float *y) {
   int n = plan->lane;
   for (; n >= 4; n /= 4, stride *= 4) {
     const size_t quarter = stride * (size_t)(n / 4);
-    for (int p = 0; p < n / 4; ++p, w += 6) {
-      const v4 w1r = v4_set1(w[0]), w1i = v4_set1(w[1]), w2r = v4_set1(w[2]), w2i = v4_set1(w[3]),
-               w3r = v4_set1(w[4]), w3i = v4_set1(w[5]);
-      const float *in = x + stride * (size_t)p;
-      float *out = y + 4 * stride * (size_t)p;
-      for (size_t q = 0; q < stride; q += 8) {
-        complex4 r[4];
-        radix4(load(in + q), load(in + q + quarter), load(in + q + 2 * quarter), load(in + q + 3 * quarter),
-               r);
-        store(out + q, r[0]);
-        store(out + q + stride, mul(r[1], w1r, w1i));
-        store(out + q + 2 * stride, mul(r[2], w2r, w2i));
-        store(out + q + 3 * stride, mul(r[3], w3r, w3i));
-      }
+    column(x, quarter, y, stride, w, 0); /* the first factors are 1, and the last stage has no others */
+    w += 6;
+    for (size_t p = 1; p < (size_t)n / 4; ++p, w += 6) {
+      column(x + stride * p, quarter, y + 4 * stride * p, stride, w, 1);
     }
     float *swap = x;
     x = y, y = swap;

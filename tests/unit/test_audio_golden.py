@@ -11,8 +11,8 @@ from signals import RATE, SPECS, melody
 
 GOLDEN = Path(__file__).parents[1] / "data" / "audio_golden.npz"
 ADVICE = (
-    "the audio front end gives other bits than its golden vectors. If that is meant, raise AUDIO_KERNEL_REVISION "
-    "in edge/native/audio_frontend.h (models behind the old one are refused), then run "
+    "the audio front end gives other bits than its golden vectors. If that is meant, raise "
+    "AUDIO_KERNEL_REVISION in audio_frontend.h (models behind the old one are refused), then run "
     "tests/data/make_audio_golden.py"
 )
 
