@@ -13,10 +13,10 @@ MICROSECOND = 1_000
 
 def check_file(path: Path) -> None:
     """Raise SourceError unless ``path`` is a file with something in it that may be read."""
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder: name the file in it")
     try:
         size = path.stat().st_size
-        if path.is_dir():
-            raise SourceError(f"{path} is a folder: name the file in it")
         with path.open("rb"):
             pass
     except FileNotFoundError as error:

@@ -123,7 +123,7 @@ class VideoFileSource:
 def luma_plane(frame: Any) -> UInt8:
     """Return the luma (H, W) uint8 of a decoded frame: a view of the decoder's memory where that is luma."""
     if frame.format.name not in _LUMA_FIRST:
-        frame = frame.reformat(format="gray")
+        frame = frame.reformat(format="yuv420p")
     plane = frame.planes[0]
     rows: UInt8 = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     return rows[: frame.height, : frame.width]
