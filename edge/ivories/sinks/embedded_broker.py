@@ -1,0 +1,156 @@
+"""An MQTT broker on this computer alone, for the demo and the tests: mosquitto if installed, else amqtt."""
+
+import asyncio
+import getpass
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from ivories.errors import BackendError
+
+HOST: Final = "127.0.0.1"
+START_S: Final = 10.0
+_LIBRARY_LOGGERS: Final = ("amqtt", "transitions")
+
+Which = Literal["mosquitto", "amqtt"]
+
+
+@dataclass
+class EmbeddedBroker:
+    """A running broker that takes anyone, and listens to this computer only; ``with`` stops it at the end."""
+
+    which: Which
+    port: int
+    stop: Callable[[], None]
+    """Stops the broker; calling again does nothing"""
+    host: str = HOST
+
+    def __enter__(self) -> Self:
+        """Return the running broker."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.stop()
+
+
+def start_broker(which: Which | None = None, *, port: int = 0) -> EmbeddedBroker:
+    """Start a broker.
+
+    Args:
+        which: the program; None takes mosquitto where it is installed, else amqtt.
+        port: where to listen; 0 takes a free port.
+
+    Raises:
+        BackendError: neither is installed, or it does not start.
+    """
+    port = port or _free_port()
+    mosquitto = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if which is None:
+        which = "mosquitto" if mosquitto else "amqtt"
+    if which == "amqtt":
+        return EmbeddedBroker("amqtt", port, _start_amqtt(port))
+    if mosquitto is None:
+        raise BackendError("mosquitto is not installed: run 'apt-get install mosquitto'")
+    return EmbeddedBroker("mosquitto", port, _start_mosquitto(mosquitto, port))
+
+
+def _start_mosquitto(program: str, port: int) -> Callable[[], None]:
+    folder = Path(tempfile.mkdtemp(prefix="ivories-mosquitto-"))
+    configuration = folder / "mosquitto.conf"
+    configuration.write_text(
+        f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
+        f"user {getpass.getuser()}\nlog_dest file {folder / 'log'}\n"
+    )
+    command = [program, "-c", str(configuration)]
+    if setpriv := shutil.which("setpriv"):  # do not outlive the demo, however it ends
+        command = [setpriv, "--pdeathsig", "TERM", *command]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+
+    def stop() -> None:
+        process.terminate()
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    if not _answers(port, lambda: process.poll() is None):
+        log = folder / "log"
+        reason = log.read_text().strip() if log.exists() else f"exit status {process.poll()}"
+        stop()
+        raise BackendError(f"mosquitto does not start on port {port}: {reason}")
+    return stop
+
+
+def _start_amqtt(port: int) -> Callable[[], None]:
+    try:
+        from amqtt.broker import Broker  # noqa: PLC0415  an extra that only the demo needs
+    except ImportError as error:
+        raise BackendError(
+            "no MQTT broker here: run 'apt-get install mosquitto', or 'pip install ivories[console]'"
+        ) from error
+    for name in _LIBRARY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    configuration = {
+        "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+    }
+    loop = asyncio.new_event_loop()
+    failure: list[BaseException] = []
+    stopping = asyncio.Event()
+
+    async def serve() -> None:
+        broker = Broker(configuration)
+        await broker.start()
+        await stopping.wait()
+        await broker.shutdown()
+
+    def run() -> None:
+        try:
+            loop.run_until_complete(serve())
+        except Exception as error:  # noqa: BLE001  told to the caller
+            failure.append(error)
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=run, name="amqtt", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stopping.set)
+            thread.join(5)
+
+    if not _answers(port, thread.is_alive):
+        stop()
+        raise BackendError(f"amqtt does not start on port {port}: {failure[0] if failure else 'no answer'}")
+    return stop
+
+
+def _answers(port: int, alive: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + START_S
+    while alive() and time.monotonic() < deadline:
+        try:
+            socket.create_connection((HOST, port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

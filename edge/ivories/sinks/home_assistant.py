@@ -1,0 +1,72 @@
+"""The one message that makes a piano appear in Home Assistant as a device with its entities."""
+
+from typing import Any
+
+
+def discovery_topic(prefix: str, device: str) -> str:
+    """Return where Home Assistant, listening below ``prefix``, expects the description of ``device``."""
+    return f"{prefix}/device/ivories_{device}/config"
+
+
+def discovery(device: str, base: str, version: str) -> dict[str, Any]:
+    """Return the description of piano ``device`` whose topics lie below ``base``."""
+    entities: dict[str, dict[str, Any]] = {
+        "playing": {
+            "platform": "binary_sensor",
+            "name": "Playing",
+            "icon": "mdi:piano",
+            "state_topic": f"{base}/keys",
+            "value_template": "{{ 'ON' if value_json.pressed else 'OFF' }}",
+        },
+        "keys_down": {
+            "platform": "sensor",
+            "name": "Keys down",
+            "state_class": "measurement",
+            "state_topic": f"{base}/keys",
+            "value_template": "{{ value_json.pressed | count }}",
+            "json_attributes_topic": f"{base}/keys",
+        },
+        "pedal": {
+            "platform": "binary_sensor",
+            "name": "Sustain pedal",
+            "state_topic": f"{base}/pedal",
+            "value_template": "{{ 'ON' if value_json.down else 'OFF' }}",
+        },
+        # One state change per note is much for a household's history: offered, but off at first.
+        "note": {
+            "platform": "event",
+            "name": "Note",
+            "enabled_by_default": False,
+            "event_types": ["onset", "offset", "pedal"],
+            "state_topic": f"{base}/note",
+            "value_template": (
+                "{{ {'event_type': value_json.kind, 'note': value_json.name, "
+                "'velocity': value_json.velocity} | tojson }}"
+            ),
+        },
+        "delay": {
+            "platform": "sensor",
+            "name": "Decision delay",
+            "entity_category": "diagnostic",
+            "enabled_by_default": False,
+            "device_class": "duration",
+            "unit_of_measurement": "ms",
+            "state_topic": f"{base}/note",
+            "value_template": "{{ value_json.delay_ms }}",
+        },
+    }
+    for name, entity in entities.items():
+        entity["unique_id"] = f"ivories_{device}_{name}"
+    return {
+        "device": {
+            "identifiers": [f"ivories_{device}"],
+            "name": device,
+            "manufacturer": "Ivories",
+            "model": "Piano",
+            "sw_version": version,
+        },
+        "origin": {"name": "Ivories", "sw_version": version},
+        "availability_topic": f"{base}/status",
+        "qos": 1,
+        "components": entities,
+    }
