@@ -1,0 +1,193 @@
+"""Finds the keyboard in a picture: dark bars, the two-and-three pattern, the edges."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from ivories.datatypes import UInt8, VideoFrame
+from ivories.errors import CalibrationError
+from ivories.keyboard import BLACK_KEY_LENGTH
+from ivories.vision import calibration as calibrations
+from ivories.vision import homography as plane
+from ivories.vision.black_keys import Row, find_bars, find_rows
+from ivories.vision.calibration import Calibration
+from ivories.vision.homography import Float64
+from ivories.vision.key_layout import Layout, Reading, best_layout, full_size_score, read_pattern
+from ivories.vision.key_pattern import PatternMatch, match_pattern
+
+_SEARCH_WIDTH: Final = 640  # pixels; black keys of an 88-key keyboard are then 5 to 8 pixels wide
+_LEAST_BARS: Final = 7
+_SPANS: Final = (1 / 50, 1 / 22)  # of the picture's width: more than a black key
+_CONTRASTS: Final = (0.65, 0.45, 0.8, 0.3)
+_ENOUGH: Final = 34.0  # black keys of 36
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    row: Row
+    match: PatternMatch
+
+
+def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> Calibration:
+    """Find the keyboard in pictures from one camera position.
+
+    Args:
+        frames: one or more (H, W) pictures of one size; their median is searched, so that hands that move
+            between them vanish. 15 to 25 over a second or two are plenty.
+        hint: an earlier position of the same camera; where the keyboard shows too little to tell the octave,
+            the octave nearest to the hint's is taken.
+
+    Raises:
+        CalibrationError: no keyboard; the message says what was seen and what to do.
+    """
+    if not frames:
+        raise CalibrationError("There is no picture to look for a keyboard in; check that the camera works.")
+    luma = median_picture(frames)
+    height, width = luma.shape
+    _require_light(luma)
+    small, scale = _shrink(luma)
+    found = _search(small)
+    matrix, layout = _orient(small, found)
+    to_full = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1.0]])
+    return calibrations.from_homography(to_full @ matrix, width, height, quality=0.5)
+
+
+def median_picture(frames: Sequence[UInt8]) -> UInt8:
+    """Return the per-pixel median of ``frames``, (H, W) each; raises ``CalibrationError`` where sizes differ."""
+    if len({frame.shape for frame in frames}) > 1:
+        raise CalibrationError("The pictures differ in size; give pictures of one camera in one mode.")
+    if len(frames) == 1:
+        return np.ascontiguousarray(frames[0])
+    return np.median(np.stack(list(frames)), axis=0).astype(np.uint8)
+
+
+def _require_light(luma: UInt8) -> None:
+    bright = float(np.percentile(luma, 99))
+    if bright < 20:
+        raise CalibrationError(
+            f"The picture is too dark to find a keyboard in (its brightest parts reach {bright:.0f} of 255): "
+            "switch a lamp on, or take the cover off the lens."
+        )
+
+
+def _shrink(luma: UInt8) -> tuple[UInt8, float]:
+    scale = max(1.0, max(luma.shape) / _SEARCH_WIDTH)
+    if scale > 1:
+        size = (round(luma.shape[1] / scale), round(luma.shape[0] / scale))
+        luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+    bright = float(np.percentile(luma, 99.5))
+    if bright < 160:
+        luma = np.asarray(cv2.convertScaleAbs(luma, alpha=160 / bright), np.uint8)
+    return luma, scale
+
+
+def _search(luma: UInt8) -> _Found:
+    rng = np.random.default_rng(0)
+    best: _Found | None = None
+    most = 0
+    for contrast in _CONTRASTS:
+        for share in _SPANS:
+            span = round(max(luma.shape) * share) | 1
+            bars = find_bars(luma, span, contrast)
+            for row in find_rows(bars, _LEAST_BARS, rng):
+                most = max(most, len(row.bars))
+                match = match_pattern(row.position)
+                if match is not None and (best is None or match.score > best.match.score):
+                    best = _Found(row, match)
+            if best is not None and best.match.score >= _ENOUGH:
+                return best
+    if best is None:
+        raise CalibrationError(_nothing_found(most))
+    return best
+
+
+def _nothing_found(most: int) -> str:
+    if most == 0:
+        seen = "No row of black keys was seen"
+    else:
+        seen = f"Only {most} dark bars in a row were seen, and they are not spaced like black keys"
+    return (
+        f"{seen}: point the camera so that the whole keyboard fills the picture's width, with even light and "
+        "hands off the keys, or mark the corners by hand."
+    )
+
+
+def _orient(luma: UInt8, found: _Found) -> tuple[Float64, Layout]:
+    """Return keyboard plane -> pixels, and the layout, for the way round that fits the picture."""
+    readings = []
+    for turned in (False, True):
+        matrix = _pattern_homography(found, turned=turned)
+        x = _turn(found.match.x) if turned else found.match.x
+        reading = read_pattern(luma, matrix, x)
+        readings.append((matrix, reading, full_size_score(reading.seen)))
+    return _choose(readings)
+
+
+def _choose(readings: list[tuple[Float64, Reading, float]]) -> tuple[Float64, Layout]:
+    fronts = readings[0][1].front_bright - readings[1][1].front_bright
+    by_front = 0 if fronts >= 0 else 1
+    by_ends = int(readings[1][2] > readings[0][2])
+    chosen = by_front
+    lead = readings[by_ends][2] - readings[1 - by_ends][2]
+    if by_front != by_ends and lead > 4:
+        if abs(fronts) > 1.0 and readings[by_ends][2] > 26:
+            raise CalibrationError(
+                "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
+                "setting of the camera."
+            )
+        chosen = by_ends
+    matrix, reading, _ = readings[chosen]
+    layout = best_layout(reading.seen)
+    shift = np.array([[1.0, 0, -layout.shift], [0, 1, 0], [0, 0, 1]])
+    return matrix @ shift, layout
+
+
+def _turn(x: Float64) -> Float64:
+    return 3.0 - x  # the pattern mirrored about its D
+
+
+def _pattern_homography(found: _Found, *, turned: bool) -> Float64:
+    """Return the map pattern plane -> pixels from the ends of the matched bars."""
+    bars, direction = found.row.bars.take(found.match.bar), found.row.direction
+    x = _turn(found.match.x) if turned else found.match.x
+    towards_player = np.array([-direction[1], direction[0]]) * (-1 if turned else 1)
+    half = bars.axis * (np.sign(bars.axis @ towards_player) * bars.length / 2)[:, None]
+    ends = np.concatenate([bars.centre - half, bars.centre + half])
+    place = np.stack([np.tile(x, 2), np.repeat([0.0, BLACK_KEY_LENGTH], len(x))], 1)
+    matrix, _ = cv2.findHomography(place, ends, cv2.RANSAC, max(2.0, 0.08 * float(bars.length.mean())))
+    if matrix is None:
+        matrix = plane.from_points(place, ends)
+    return np.asarray(matrix, np.float64)
+
+
+class KeyboardFinder:
+    """Collects pictures over a moment and finds the keyboard in their median; tries again until it does."""
+
+    def __init__(self, pictures: int = 15, every_ns: int = 100_000_000) -> None:
+        self._pictures, self._every_ns = pictures, every_ns
+        self._collected: list[UInt8] = []
+        self._due_ns: int | None = None
+        self.problem: str | None = None
+
+    def push(self, frame: VideoFrame) -> Calibration | None:
+        """Take one frame; return the calibration once the keyboard is found, else None.
+
+        `problem` says why the last attempt failed.
+        """
+        if self._due_ns is not None and frame.t_ns < self._due_ns:
+            return None
+        self._due_ns = frame.t_ns + self._every_ns
+        self._collected.append(np.array(frame.luma))
+        if len(self._collected) < self._pictures:
+            return None
+        frames, self._collected = self._collected, []
+        try:
+            found = find_keyboard(frames)
+        except CalibrationError as error:
+            self.problem = str(error)
+            return None
+        self.problem = None
+        return found

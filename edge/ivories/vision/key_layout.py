@@ -1,0 +1,149 @@
+"""Which octave, which way round, and how many keys: the pattern plane read against real keyboards."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ivories.datatypes import UInt8
+from ivories.keyboard import KEY_CENTRE, key_of_pitch
+from ivories.vision import homography as plane
+from ivories.vision.homography import Float64
+from ivories.vision.key_pattern import C_OFFSET, PATTERN
+
+_PER_WHITE: Final = 6  # strip columns per white key
+_REACH: Final = 60  # white keys to either side
+_BACK: Final = -0.5
+_ROWS: Final = 48  # strip rows from y = -0.5 to 1.5
+
+# Keys from the lowest pitch of the keyboards people have, the commonest first; what a size more costs.
+_SIZES: Final = ((21, 108, 0.0), (28, 103, 2.0), (36, 96, 2.0), (28, 100, 2.5), (24, 96, 2.5), (36, 84, 3.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A keyboard laid over the pattern plane."""
+
+    shift: float
+    """keyboard x = pattern x + shift, white-key widths"""
+    lowest: int
+    """first key, 0..87, that this keyboard has"""
+    highest: int
+    score: float
+    """black keys seen where they should be, less those missing and those seen beyond the ends"""
+    margin: float
+    """by how much the best reading with another shift scores less"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What lies along the endless keyboard of the pattern plane."""
+
+    seen: NDArray[np.int8]
+    """(105,) per place of PATTERN: 1 black key, -1 something else, 0 outside the picture"""
+    front_bright: float
+    """-1..1: the white keys go on in front of the black ones (1) or behind them (-1)"""
+
+
+def read_pattern(luma: UInt8, matrix: Float64, matched: Float64) -> Reading:
+    """Look at every place of the pattern where a black key might be.
+
+    Args:
+        luma: (H, W).
+        matrix: (3, 3) pattern plane -> pixels.
+        matched: (m,) pattern x of the black keys found, which say what black and white look like here.
+    """
+    centre = float(np.round(matched.mean()))
+    x = centre + (np.arange(2 * _REACH * _PER_WHITE) + 0.5) / _PER_WHITE - _REACH
+    y = _BACK + (np.arange(_ROWS) + 0.5) * 2.0 / _ROWS
+    strip, inside = sample(luma, matrix, x, y)
+
+    def band(low: float, high: float) -> Float64:
+        rows = (y > low) & (y < high)
+        valid = inside[rows]
+        total = np.where(valid, strip[rows], 0.0).sum(0)
+        return np.where(valid.all(0), total / max(1, rows.sum()), np.nan)
+
+    def at(profile: Float64, place: Float64, half: float) -> Float64:
+        """Mean of ``profile`` within ``half`` of each ``place``; NaN where any of it is missing."""
+        columns = np.round((place[:, None] - x[0] + np.linspace(-half, half, 5)[None]) * _PER_WHITE).astype(
+            int
+        )
+        known = (columns >= 0) & (columns < len(x))
+        values = profile[np.clip(columns, 0, len(x) - 1)]
+        return np.where(known.all(1), values.mean(1), np.nan)
+
+    dark = at(band(0.12, 0.5), PATTERN, 0.15)
+    beside = np.fmax(at(band(0.12, 0.5), PATTERN - 0.55, 0.08), at(band(0.12, 0.5), PATTERN + 0.55, 0.08))
+    front, back = at(band(0.7, 0.9), PATTERN, 0.5), at(band(-0.28, -0.08), PATTERN, 0.5)
+    known = np.isin(PATTERN, matched) & np.isfinite(dark) & np.isfinite(beside)
+    if known.sum() < 3:
+        return Reading(np.zeros(len(PATTERN), np.int8), 0.0)
+    place = PATTERN[known]
+    # light varies along the keyboard: judge by the nearest known keys
+    near = np.argsort(np.abs(PATTERN[:, None] - place[None]), axis=1)[:, :5]
+    white, black = np.median(beside[known][near], 1), np.median(dark[known][near], 1)
+    level = (white + black) / 2
+    with np.errstate(invalid="ignore"):
+        is_key = (dark < level) & (beside > level)
+    seen = np.where(np.isfinite(dark) & np.isfinite(beside), np.where(is_key, 1, -1), 0).astype(np.int8)
+    return Reading(seen, _front_bright(front[known], back[known], beside[known]))
+
+
+def _front_bright(front: Float64, back: Float64, white: Float64) -> float:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off_front = np.abs(np.log((front + 4) / (white + 4)))
+        off_back = np.abs(np.log((back + 4) / (white + 4)))
+    # a side outside the picture says nothing
+    votes = np.where(np.isfinite(off_front) & np.isfinite(off_back), np.sign(off_back - off_front), 0)
+    return float(votes.mean())
+
+
+def sample(
+    luma: UInt8, matrix: Float64, x: Float64, y: Float64
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the (len(y), len(x)) picture over a grid of plane points, and where it lies inside the picture."""
+    points = np.stack(np.meshgrid(x, y), -1)
+    ideal = plane.apply(matrix, points)
+    middle = plane.apply(matrix, np.array([x.mean(), y.mean()]))
+    depth = matrix[2, 0] * points[..., 0] + matrix[2, 1] * points[..., 1] + matrix[2, 2]
+    ahead = depth * (matrix[2] @ [x.mean(), y.mean(), 1.0]) > 0
+    del middle
+    height, width = luma.shape
+    inside = ahead & (ideal >= 0).all(-1) & (ideal[..., 0] <= width - 1) & (ideal[..., 1] <= height - 1)
+    ideal = np.where(inside[..., None], ideal, -10.0).astype(np.float32)
+    picture = cv2.remap(luma, ideal, None, cv2.INTER_LINEAR)
+    return np.asarray(picture, np.float32), inside
+
+
+def best_layout(seen: NDArray[np.int8], sizes: tuple[tuple[int, int, float], ...] = _SIZES) -> Layout:
+    """Return the keyboard that explains best where black keys are ``seen`` (105,) and where not."""
+    tried: list[tuple[float, float, int, int]] = []
+    found = np.flatnonzero(seen == 1)
+    middle = PATTERN[found].mean() if len(found) else 0.0
+    for low, high, cost in sizes:
+        lowest, highest = key_of_pitch(low), key_of_pitch(high)
+        for octave in range(-9, 10):
+            shift = C_OFFSET + 7.0 * octave
+            x = PATTERN + shift
+            has = (x > KEY_CENTRE[lowest] - 0.6) & (x < KEY_CENTRE[highest] + 0.6)
+            score = (
+                (has & (seen == 1)).sum()
+                - 1.0 * (has & (seen == -1)).sum()
+                - 0.2 * (has & (seen == 0)).sum()
+                - 1.5 * (~has & (seen == 1)).sum()
+                - cost
+                # where nothing else decides, the part seen is the middle of the keyboard
+                - 0.01 * abs(middle + shift - 26.0)
+            )
+            tried.append((float(score), shift, lowest, highest))
+    score, shift, lowest, highest = max(tried)
+    rival = max(entry[0] for entry in tried if entry[1] != shift)
+    return Layout(shift, lowest, highest, score, score - rival)
+
+
+def full_size_score(seen: NDArray[np.int8]) -> float:
+    """Return the score of the best 88-key reading."""
+    return best_layout(seen, _SIZES[:1]).score
