@@ -34,6 +34,11 @@ class EmbeddedBroker:
     """Stops the broker; calling again does nothing"""
     host: str = HOST
 
+    @property
+    def protocol(self) -> Literal["5", "3.1.1"]:
+        """The newest version of MQTT that it speaks."""
+        return "5" if self.which == "mosquitto" else "3.1.1"
+
     def __enter__(self) -> Self:
         """Return the running broker."""
         return self

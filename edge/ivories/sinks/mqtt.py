@@ -22,7 +22,7 @@ from ivories.datatypes import KeyState, NoteEvent, NoteKind
 from ivories.errors import ConfigError, SinkError
 from ivories.sinks.held import HeldNotes
 from ivories.sinks.home_assistant import discovery, discovery_topic
-from ivories.sinks.mqtt_access import Broker, read_password, tls_context
+from ivories.sinks.mqtt_access import Broker, Protocol, read_password, tls_context
 from ivories.sinks.mqtt_link import MqttLink
 from ivories.sinks.mqtt_messages import info_message, keys_hex, keys_message, note_message, pedal_message
 
@@ -61,6 +61,7 @@ class MqttSink:
         cert_file: str = "",
         key_file: str = "",
         keepalive_s: int = 15,
+        protocol: Protocol = "auto",
         home_assistant: bool = False,
         discovery_prefix: str = "homeassistant",
         models: Mapping[str, str] | None = None,
@@ -80,6 +81,7 @@ class MqttSink:
             cert_file: client certificate, empty for none.
             key_file: key of the client certificate.
             keepalive_s: after about this time without an answer the connection counts as lost.
+            protocol: version of MQTT; ``auto`` tries 5, then 3.1.1.
             home_assistant: announce the piano to Home Assistant.
             discovery_prefix: where Home Assistant listens for announcements.
             models: name -> fingerprint or version, shown in the topic ``info``.
@@ -99,7 +101,8 @@ class MqttSink:
         self._models = dict(models or {})
         broker = Broker(
             host=host, port=port, username=username, password=read_password(password_file),
-            tls=tls_context(ca_file, cert_file, key_file) if tls else None, keepalive_s=keepalive_s,
+            tls=tls_context(ca_file, cert_file, key_file) if tls else None,
+            keepalive_s=keepalive_s, protocol=protocol,
         )  # fmt: skip
         self._link = MqttLink(
             broker,

@@ -4,8 +4,11 @@ import ssl
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ivories.errors import ConfigError
+
+Protocol = Literal["auto", "5", "3.1.1"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +21,7 @@ class Broker:
     password: str
     tls: ssl.SSLContext | None
     keepalive_s: int
+    protocol: Protocol
 
     def __repr__(self) -> str:
         """Show the address; never the password."""

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 15.0
 CONNECT_S: Final = 2.0
+ANSWER_S: Final = 2.0
+"""A broker that has not welcomed us by then cannot read this version of MQTT, or is stuck"""
 UNACKNOWLEDGED: Final = 64
 """Messages that may wait for the broker's acknowledgement; then nothing more is taken"""
 QOS: Final = 1
@@ -63,9 +65,11 @@ class MqttLink:
         self._client_id = client_id
         self._will = will
         self._on_message = on_message
-        self._protocol: MQTTProtocolVersion = MQTTv5
-        self._proven = False  # this protocol has worked with this broker
+        self._protocol: MQTTProtocolVersion = MQTTv311 if broker.protocol == "3.1.1" else MQTTv5
+        self._proven = broker.protocol != "auto"  # this protocol works with this broker
+        self._answer_by = 0.0
         self._client: Client | None = None
+        self._open = False  # the network connection
         self._retry_at = 0.0
         self._pause_s = FIRST_RETRY_S
         self._trouble = ""
@@ -77,8 +81,7 @@ class MqttLink:
 
     def step(self, bell: int, timeout_s: float) -> None:
         """Connect if it is time to, serve the socket, return when ``bell`` rings or after ``timeout_s``."""
-        client = self._client
-        if client is None or client.socket() is None:
+        if self._client is None or not self._open:
             wait_s = self._retry_at - time.monotonic()
             if wait_s > 0:
                 _poll({bell: select.POLLIN}, min(wait_s, timeout_s))
@@ -86,14 +89,13 @@ class MqttLink:
                 self._connect()
             return
         try:
-            self._serve(client, bell, timeout_s)
+            self._serve(self._client, bell, timeout_s)
+            overdue = not self.connected and time.monotonic() > self._answer_by
         except _BROKEN as error:
             self._trouble = self._trouble or str(error)
-            with contextlib.suppress(*_BROKEN):
-                client.socket().close()  # type: ignore[union-attr]  # looked at above
-            self._client = None
-        if self._client is None or client.socket() is None:
-            self._lost()
+            overdue = True
+        if overdue or self._client.socket() is None:
+            self._lost(self._client)
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False) -> bool:
         """Return whether ``payload`` was taken; it was not when offline or with too much unacknowledged."""
@@ -118,6 +120,8 @@ class MqttLink:
             self._client = self._new_client()
         try:
             self._client.connect(self._broker.host, self._broker.port, self._broker.keepalive_s)
+            self._answer_by = time.monotonic() + ANSWER_S
+            self._open = True
         except _BROKEN as error:
             self._retry(f"{type(error).__name__}: {error}" if isinstance(error, ssl.SSLError) else str(error))
 
@@ -170,8 +174,11 @@ class MqttLink:
     def _received(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         self._on_message(message.topic, bytes(message.payload))
 
-    def _lost(self) -> None:
-        self.connected = False
+    def _lost(self, client: Client) -> None:
+        """Make sure that the connection is closed; ``client`` keeps what is to be sent again."""
+        self.connected = self._open = False
+        if (sock := client.socket()) is not None:
+            sock.close()
         if self._proven or self._protocol == MQTTv311:
             if not self._proven:
                 self._protocol = MQTTv5  # neither worked: begin again
