@@ -66,6 +66,12 @@ class Application:
         _log.info("%s network %s: %s", kind, manifest.name, runtime.description)
         return Network(manifest, runtime)
 
+    @property
+    def models(self) -> dict[str, str]:
+        """Name of each loaded network and the hash of its file."""
+        loaded = [network.manifest for network in (self.audio, self.video) if network is not None]
+        return {manifest.name: manifest.sha256[:12] for manifest in loaded}
+
     def audio_path(self, rate: int) -> AudioPath:
         """Return a path for sound of ``rate`` Hz."""
         if self.audio is None:

@@ -73,6 +73,8 @@ class MqttSection(Section):
     password_file: str = ""
     tls: bool = False
     ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
     prefix: str = "ivories"
     home_assistant: bool = True
 

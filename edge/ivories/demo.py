@@ -9,13 +9,14 @@ from rich.console import Console
 
 from ivories.app import Application
 from ivories.config import Config
-from ivories.errors import ConfigError, SinkError
+from ivories.errors import BackendError, ConfigError
 from ivories.media import probe
+from ivories.outputs import mqtt_options
 from ivories.report import decision_delays, notes_of_events, score_table, stage_table
 from ivories.resources import bundled_take
 from ivories.scoring import read_notes, score_notes
 from ivories.sinks.base import Sink
-from ivories.sinks.embedded_broker import EmbeddedBroker
+from ivories.sinks.embedded_broker import start_broker
 from ivories.sinks.jsonl import JsonLinesSink
 from ivories.sinks.midi_file import MidiFileSink
 from ivories.sinks.mqtt import MqttSink
@@ -53,7 +54,7 @@ def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
         ]
         if not fast:
             sinks.append(TerminalSink())
-        sinks += _broker_sink(config, stack, console)
+        sinks += _broker_sink(app, stack, console)
         start = perf_counter()
         transcript = transcribe(app, recording, sinks, realtime=not fast)
         wall_s = perf_counter() - start
@@ -63,15 +64,18 @@ def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
     console.print(stage_table(app.times, transcript.media_s, wall_s))
 
 
-def _broker_sink(config: Config, stack: contextlib.ExitStack, console: Console) -> list[Sink]:
-    mqtt = config.mqtt
+def _broker_sink(app: Application, stack: contextlib.ExitStack, console: Console) -> list[Sink]:
+    """Publish to the configured broker, else to one that lives as long as the demo."""
+    mqtt = app.config.mqtt
+    options = mqtt_options(app.config, app.models)
     host, port = mqtt.host, mqtt.port
     if not host:
         try:
-            broker = stack.enter_context(EmbeddedBroker())
-        except SinkError as error:
+            broker = stack.enter_context(start_broker())
+        except BackendError as error:
             console.print(f"No MQTT: {error}")
             return []
         host, port = broker.host, broker.port
-        console.print(f"Publishing to {broker.kind} on {host}:{port}, topics {mqtt.prefix}/{config.device.name}/#")
-    return [MqttSink(host=host, port=port, device=config.device.name, prefix=mqtt.prefix)]
+        topics = f"{mqtt.prefix}/{options['device']}/#"
+        console.print(f"Publishing to {broker.which} on {host}:{port}, topics {topics}")
+    return [MqttSink(host=host, port=port, **options)]

@@ -226,7 +226,7 @@ def run(config: Config, *, view: bool = False) -> None:
     app = Application(config, audio=hears, video=sees)
     path = Path(config.video.calibration)
     calibration = calibrations.load(path) if sees and path.exists() else None
-    instrument = app.instrument(build_sinks(config, view=view), calibration)
+    instrument = app.instrument(build_sinks(config, app.models, view=view), calibration)
     live = Live(
         app,
         instrument,

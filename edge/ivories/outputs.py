@@ -1,7 +1,8 @@
 """The ways out that a configuration asks for."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ivories.backends import load
 from ivories.config import Config, Switch
@@ -11,8 +12,13 @@ from ivories.sinks.base import Sink
 _log = logging.getLogger(__name__)
 
 
-def build_sinks(config: Config, *, view: bool = False) -> list[Sink]:
+def build_sinks(config: Config, models: Mapping[str, str], *, view: bool = False) -> list[Sink]:
     """Open every sink that is ``on`` (or fail), and those on ``auto`` that this machine offers.
+
+    Args:
+        config: all settings.
+        models: name of each network and its fingerprint, for the broker.
+        view: add the live keyboard in the terminal.
 
     Raises:
         SinkError: a sink that is ``on`` cannot be opened, or there is no way out at all.
@@ -24,11 +30,7 @@ def build_sinks(config: Config, *, view: bool = False) -> list[Sink]:
     _add(sinks, "alsa_seq", config.alsa_seq.enabled, lambda s: s(port=config.alsa_seq.port))
     _add(
         sinks, "mqtt", "off" if mqtt.enabled == "auto" and not mqtt.host else mqtt.enabled,
-        lambda s: s(
-            host=mqtt.host, port=mqtt.port, device=config.device.name, prefix=mqtt.prefix, username=mqtt.username,
-            password_file=mqtt.password_file, tls=mqtt.tls, ca_file=mqtt.ca_file,
-            home_assistant=mqtt.home_assistant,
-        ),
+        lambda s: s(host=mqtt.host, port=mqtt.port, **mqtt_options(config, models)),
     )  # fmt: skip
     if view:
         _add(sinks, "terminal", "on", lambda s: s())
@@ -37,6 +39,16 @@ def build_sinks(config: Config, *, view: bool = False) -> list[Sink]:
             "no way out for the notes: connect the USB gadget, set mqtt.host, or call `ivories run --view`"
         )
     return sinks
+
+
+def mqtt_options(config: Config, models: Mapping[str, str]) -> dict[str, Any]:
+    """Return what ``MqttSink`` wants besides host and port."""
+    mqtt = config.mqtt
+    return {
+        "device": config.device.name, "prefix": mqtt.prefix, "username": mqtt.username,
+        "password_file": mqtt.password_file, "tls": mqtt.tls, "ca_file": mqtt.ca_file, "cert_file": mqtt.cert_file,
+        "key_file": mqtt.key_file, "home_assistant": mqtt.home_assistant, "models": models,
+    }  # fmt: skip
 
 
 def _add(sinks: list[Sink], name: str, switch: Switch, make: Callable[[type], Sink]) -> None:
