@@ -66,6 +66,8 @@ def find_bars(luma: UInt8, span: int, contrast: float) -> Bars:
     closed = cv2.morphologyEx(luma, cv2.MORPH_CLOSE, np.ones((span, span), np.uint8))
     depth = closed.astype(np.int16) - luma
     dark = ((depth > contrast * closed) & (depth > 10)).astype(np.uint8)
+    # the gaps between white keys are dark lines that would tie the bars together
+    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, labels = cv2.connectedComponents(dark, connectivity=4)
     y, x = np.nonzero(dark)
     label = labels[y, x]
