@@ -103,10 +103,10 @@ def models(tmp_path):
 def answer(monkeypatch, outcome):
     """Let the Edge TPU's runtime be one that works, or refuses with ``outcome``."""
 
-    def opened(path):
+    def opened(path, threads):
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome(path)
+        return outcome(path, threads)
 
     monkeypatch.setattr(resolver, "EdgeTpuRuntime", opened)
 
@@ -115,9 +115,9 @@ def test_auto_takes_an_edge_tpu_that_works(models, monkeypatch):
     folder, manifest = models
     opened = []
 
-    def works(path):
+    def works(path, threads):
         opened.append(path.name)
-        return LiteRtRuntime(path)
+        return LiteRtRuntime(path, threads)
 
     answer(monkeypatch, works)
     resolver.open_runtime(manifest, folder).close()

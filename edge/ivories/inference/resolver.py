@@ -26,12 +26,12 @@ def open_runtime(manifest: Manifest, folder: Path, prefer: str = "auto", threads
     if prefer == "litert":
         return LiteRtRuntime(folder / manifest.file, threads)
     if prefer == "edgetpu":
-        return EdgeTpuRuntime(_compiled(manifest, folder))
+        return EdgeTpuRuntime(_compiled(manifest, folder), threads)
     if prefer != "auto":
         raise BackendError(f"unknown inference back-end {prefer!r}: choose auto, edgetpu or litert")
     runtime: Runtime
     try:
-        runtime = EdgeTpuRuntime(_compiled(manifest, folder))
+        runtime = EdgeTpuRuntime(_compiled(manifest, folder), threads)
     except (BackendError, ModelError) as refusal:
         log.info("model %s runs on the CPU: %s", manifest.name, refusal)
         runtime = LiteRtRuntime(folder / manifest.file, threads)
