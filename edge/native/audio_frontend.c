@@ -6,7 +6,7 @@
 #include "fft.h"
 #include "simd.h"
 
-enum { HOPS_BETWEEN_MOVES = 32 };
+enum { HOPS_BETWEEN_MOVES = 32, LONGEST_HOP = 1 << 20 };
 
 typedef struct {
   fft *plan;
@@ -31,6 +31,7 @@ const char *audio_frontend_simd(void) { return SIMD_NAME; }
 
 static const char *check(const audio_spec *s) {
   if (s->hop < 1 || s->bands < 1 || s->windows < 1) return "hop, bands and windows must be at least 1";
+  if (s->hop > LONGEST_HOP) return "a hop of more than 1048576 samples is no hop";
   if (!(s->step > 0) || !(s->release >= 0)) return "the step must be above 0 and the release not below 0";
   for (int i = 0; i < s->windows; ++i) {
     const audio_window *w = &s->window[i];

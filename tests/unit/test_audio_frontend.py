@@ -324,6 +324,8 @@ def test_kernel_checks_its_tables():
     for window, word in wrong:
         with pytest.raises(ValueError, match=word):
             native.AudioFrontEnd(windows=(window,), **values)
+    with pytest.raises(ValueError, match="no hop"):
+        native.AudioFrontEnd(windows=(good,), **values | {"hop": 2**31 - 1})
     with pytest.raises(TypeError, match="'d'"):
         native.AudioFrontEnd(windows=((4096, good[1].astype(float), *good[2:]),), **values)
     with pytest.raises(TypeError, match="tuple"):
