@@ -36,6 +36,14 @@ class Bars:
         """Return the bars picked by a mask or by indices, in that order."""
         return Bars(self.centre[which], self.axis[which], self.length[which], self.width[which])
 
+    def join(self, other: "Bars") -> "Bars":
+        """Return these bars and then the ``other`` ones."""
+        pairs = zip(self._columns(), other._columns(), strict=True)
+        return Bars(*(np.concatenate(pair) for pair in pairs))
+
+    def _columns(self) -> tuple[Float64, Float64, Float64, Float64]:
+        return self.centre, self.axis, self.length, self.width
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -1,7 +1,6 @@
 """Finds the keyboard in a picture: dark bars, the two-and-three pattern, the edges."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -11,24 +10,19 @@ from ivories.datatypes import UInt8, VideoFrame
 from ivories.errors import CalibrationError
 from ivories.keyboard import BLACK_KEY_LENGTH
 from ivories.vision import calibration as calibrations
-from ivories.vision import homography as plane
-from ivories.vision.black_keys import Row, find_bars, find_rows
+from ivories.vision.black_keys import Bars, Row, find_bars, find_rows
 from ivories.vision.calibration import Calibration
 from ivories.vision.homography import Float64
 from ivories.vision.key_layout import Layout, Reading, best_layout, full_size_score, read_pattern
 from ivories.vision.key_pattern import PatternMatch, match_pattern
+from ivories.vision.plane_fit import PlaneMap
+from ivories.vision.row_fit import fit_row
 
 _SEARCH_WIDTH: Final = 640  # pixels; black keys of an 88-key keyboard are then 5 to 8 pixels wide
 _LEAST_BARS: Final = 7
 _SPANS: Final = (1 / 50, 1 / 22)  # of the picture's width: more than a black key
 _CONTRASTS: Final = (0.65, 0.45, 0.8, 0.3)
 _ENOUGH: Final = 34.0  # black keys of 36
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    row: Row
-    match: PatternMatch
 
 
 def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> Calibration:
@@ -49,10 +43,11 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
     height, width = luma.shape
     _require_light(luma)
     small, scale = _shrink(luma)
-    found = _search(small)
-    matrix, layout = _orient(small, found)
+    pattern, places = _search(small)
+    found, _layout = _orient(small, pattern, places)
+    # k1 counts radii in half picture widths, so it stays when the picture is scaled
     to_full = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1.0]])
-    return calibrations.from_homography(to_full @ matrix, width, height, quality=0.5)
+    return calibrations.from_homography(to_full @ found.matrix, width, height, k1=found.k1, quality=0.5)
 
 
 def median_picture(frames: Sequence[UInt8]) -> UInt8:
@@ -84,24 +79,27 @@ def _shrink(luma: UInt8) -> tuple[UInt8, float]:
     return luma, scale
 
 
-def _search(luma: UInt8) -> _Found:
+def _search(luma: UInt8) -> tuple[PlaneMap, Float64]:
+    """Return the map pattern plane -> pixels and the pattern places of the black keys that it rests on."""
     rng = np.random.default_rng(0)
-    best: _Found | None = None
+    height, width = luma.shape
+    pool: Bars | None = None
+    best: tuple[Row, PatternMatch] | None = None
     most = 0
     for contrast in _CONTRASTS:
         for share in _SPANS:
-            span = round(max(luma.shape) * share) | 1
-            bars = find_bars(luma, span, contrast)
+            bars = find_bars(luma, round(max(luma.shape) * share) | 1, contrast)
+            pool = bars if pool is None else pool.join(bars)
             for row in find_rows(bars, _LEAST_BARS, rng):
                 most = max(most, len(row.bars))
                 match = match_pattern(row.position)
-                if match is not None and (best is None or match.score > best.match.score):
-                    best = _Found(row, match)
-            if best is not None and best.match.score >= _ENOUGH:
-                return best
-    if best is None:
+                if match is not None and (best is None or match.score > best[1].score):
+                    best = row, match
+            if best is not None and best[1].score >= _ENOUGH:
+                return fit_row(*best, pool, width, height)
+    if best is None or pool is None:
         raise CalibrationError(_nothing_found(most))
-    return best
+    return fit_row(*best, pool, width, height)
 
 
 def _nothing_found(most: int) -> str:
@@ -115,52 +113,32 @@ def _nothing_found(most: int) -> str:
     )
 
 
-def _orient(luma: UInt8, found: _Found) -> tuple[Float64, Layout]:
+def _orient(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, Layout]:
     """Return keyboard plane -> pixels, and the layout, for the way round that fits the picture."""
-    readings = []
-    for turned in (False, True):
-        matrix = _pattern_homography(found, turned=turned)
-        x = _turn(found.match.x) if turned else found.match.x
-        reading = read_pattern(luma, matrix, x)
-        readings.append((matrix, reading, full_size_score(reading.seen)))
-    return _choose(readings)
-
-
-def _choose(readings: list[tuple[Float64, Reading, float]]) -> tuple[Float64, Layout]:
-    fronts = readings[0][1].front_bright - readings[1][1].front_bright
-    by_front = 0 if fronts >= 0 else 1
-    by_ends = int(readings[1][2] > readings[0][2])
-    chosen = by_front
-    lead = readings[by_ends][2] - readings[1 - by_ends][2]
-    if by_front != by_ends and lead > 4:
-        if abs(fronts) > 1.0 and readings[by_ends][2] > 26:
-            raise CalibrationError(
-                "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
-                "setting of the camera."
-            )
-        chosen = by_ends
-    matrix, reading, _ = readings[chosen]
-    layout = best_layout(reading.seen)
+    # half a turn about the middle of a D's black keys maps the pattern to itself
+    half_turn = np.array([[-1.0, 0, 3.0], [0, -1.0, BLACK_KEY_LENGTH], [0, 0, 1.0]])
+    maps = [pattern, pattern.moved(half_turn)]
+    readings = [
+        read_pattern(luma, maps[0], places),
+        read_pattern(luma, maps[1], 3.0 - places),
+    ]
+    chosen = _way_round(readings)
+    layout = best_layout(readings[chosen].seen)
     shift = np.array([[1.0, 0, -layout.shift], [0, 1, 0], [0, 0, 1]])
-    return matrix @ shift, layout
+    return maps[chosen].moved(shift), layout
 
 
-def _turn(x: Float64) -> Float64:
-    return 3.0 - x  # the pattern mirrored about its D
-
-
-def _pattern_homography(found: _Found, *, turned: bool) -> Float64:
-    """Return the map pattern plane -> pixels from the ends of the matched bars."""
-    bars, direction = found.row.bars.take(found.match.bar), found.row.direction
-    x = _turn(found.match.x) if turned else found.match.x
-    towards_player = np.array([-direction[1], direction[0]]) * (-1 if turned else 1)
-    half = bars.axis * (np.sign(bars.axis @ towards_player) * bars.length / 2)[:, None]
-    ends = np.concatenate([bars.centre - half, bars.centre + half])
-    place = np.stack([np.tile(x, 2), np.repeat([0.0, BLACK_KEY_LENGTH], len(x))], 1)
-    matrix, _ = cv2.findHomography(place, ends, cv2.RANSAC, max(2.0, 0.08 * float(bars.length.mean())))
-    if matrix is None:
-        matrix = plane.from_points(place, ends)
-    return np.asarray(matrix, np.float64)
+def _way_round(readings: list[Reading]) -> int:
+    """Return which of the two readings is right: white keys go on in front, A is the lowest key."""
+    fronts = readings[0].front_bright - readings[1].front_bright
+    scores = [full_size_score(reading.seen) for reading in readings]
+    ends = scores[0] - scores[1]
+    if fronts * ends < 0 and abs(fronts) > 1.2 and abs(ends) > 8 and max(scores) > 30:
+        raise CalibrationError(
+            "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
+            "setting of the camera."
+        )
+    return 0 if ends + 6 * fronts >= 0 else 1
 
 
 class KeyboardFinder:

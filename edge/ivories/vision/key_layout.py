@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ivories.datatypes import UInt8
 from ivories.keyboard import KEY_CENTRE, key_of_pitch
-from ivories.vision import homography as plane
 from ivories.vision.homography import Float64
 from ivories.vision.key_pattern import C_OFFSET, PATTERN
+from ivories.vision.plane_fit import PlaneMap
 
 _PER_WHITE: Final = 6  # strip columns per white key
 _REACH: Final = 60  # white keys to either side
@@ -47,18 +47,18 @@ class Reading:
     """-1..1: the white keys go on in front of the black ones (1) or behind them (-1)"""
 
 
-def read_pattern(luma: UInt8, matrix: Float64, matched: Float64) -> Reading:
+def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64) -> Reading:
     """Look at every place of the pattern where a black key might be.
 
     Args:
         luma: (H, W).
-        matrix: (3, 3) pattern plane -> pixels.
+        found: pattern plane -> pixels.
         matched: (m,) pattern x of the black keys found, which say what black and white look like here.
     """
     centre = float(np.round(matched.mean()))
     x = centre + (np.arange(2 * _REACH * _PER_WHITE) + 0.5) / _PER_WHITE - _REACH
     y = _BACK + (np.arange(_ROWS) + 0.5) * 2.0 / _ROWS
-    strip, inside = sample(luma, matrix, x, y)
+    strip, inside = sample(luma, found, x, y)
 
     def band(low: float, high: float) -> Float64:
         rows = (y > low) & (y < high)
@@ -102,19 +102,13 @@ def _front_bright(front: Float64, back: Float64, white: Float64) -> float:
 
 
 def sample(
-    luma: UInt8, matrix: Float64, x: Float64, y: Float64
+    luma: UInt8, found: PlaneMap, x: Float64, y: Float64
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the (len(y), len(x)) picture over a grid of plane points, and where it lies inside the picture."""
+    """Return the (len(y), len(x)) picture over a grid of plane points, and which points it shows."""
     points = np.stack(np.meshgrid(x, y), -1)
-    ideal = plane.apply(matrix, points)
-    middle = plane.apply(matrix, np.array([x.mean(), y.mean()]))
-    depth = matrix[2, 0] * points[..., 0] + matrix[2, 1] * points[..., 1] + matrix[2, 2]
-    ahead = depth * (matrix[2] @ [x.mean(), y.mean(), 1.0]) > 0
-    del middle
-    height, width = luma.shape
-    inside = ahead & (ideal >= 0).all(-1) & (ideal[..., 0] <= width - 1) & (ideal[..., 1] <= height - 1)
-    ideal = np.where(inside[..., None], ideal, -10.0).astype(np.float32)
-    picture = cv2.remap(luma, ideal, None, cv2.INTER_LINEAR)
+    inside = found.inside(points)
+    pixels = np.where(inside[..., None], found.to_pixels(points), -10.0).astype(np.float32)
+    picture = cv2.remap(luma, pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR)
     return np.asarray(picture, np.float32), inside
 
 
