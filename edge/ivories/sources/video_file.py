@@ -22,6 +22,8 @@ _LUMA_FIRST: Final = frozenset(
     + [f"{family}{sampling}" for family in ("yuv", "yuvj") for sampling in ("420p", "422p", "444p")]
 )
 """Pixel formats whose first plane is 8-bit luma; others go through FFmpeg's converter."""
+_LUMA_BETWEEN: Final = {"yuyv422": 0, "yvyu422": 0, "uyvy422": 1}
+"""Packed formats of cameras: luma is every second byte from here"""
 
 
 class VideoFileSource:
@@ -122,11 +124,14 @@ class VideoFileSource:
 
 def luma_plane(frame: Any) -> UInt8:
     """Return the luma (H, W) uint8 of a decoded frame: a view of the decoder's memory where that is luma."""
-    if frame.format.name not in _LUMA_FIRST:
+    name = frame.format.name
+    if name not in _LUMA_FIRST and name not in _LUMA_BETWEEN:
         frame = frame.reformat(format="yuv420p")
     plane = frame.planes[0]
-    rows: UInt8 = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return rows[: frame.height, : frame.width]
+    rows: UInt8 = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]
+    if name in _LUMA_BETWEEN:
+        return np.ascontiguousarray(rows[:, _LUMA_BETWEEN[name] : 2 * frame.width : 2])
+    return rows[:, : frame.width]
 
 
 def _upright(luma: UInt8, degrees: int) -> UInt8:
