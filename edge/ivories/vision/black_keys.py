@@ -60,18 +60,19 @@ class Row:
         return self.bars.centre @ self.direction
 
 
-def find_bars(luma: UInt8, span: int, contrast: float) -> Bars:
-    """Return the dark bars narrower than ``span`` pixels.
+def find_bars(luma: UInt8, span: tuple[int, int], contrast: float) -> Bars:
+    """Return the dark bars that are narrower than ``span``.
 
     Brightness is judged against its own neighbourhood: a grey closing fills whatever is darker than its
-    surroundings and narrower than ``span``, and so gives the white keys' light everywhere, lamp or no lamp.
+    surroundings and narrower than ``span``, and so gives the white keys' light everywhere, lamp or no lamp. A
+    span of one row keeps a dark felt behind upright bars out of it; a square one fills bars of any direction.
 
     Args:
         luma: (H, W).
-        span: pixels, more than a black key's width.
+        span: rows and columns, one of them more than a black key's width.
         contrast: how much darker than the white keys a bar must be, 0..1.
     """
-    closed = cv2.morphologyEx(luma, cv2.MORPH_CLOSE, np.ones((span, span), np.uint8))
+    closed = cv2.morphologyEx(luma, cv2.MORPH_CLOSE, np.ones(span, np.uint8))
     depth = closed.astype(np.int16) - luma
     dark = ((depth > contrast * closed) & (depth > 10)).astype(np.uint8)
     # the gaps between white keys are dark lines that would tie the bars together
@@ -99,7 +100,7 @@ def find_bars(luma: UInt8, span: int, contrast: float) -> Bars:
         & (shape > _SQUATTEST)
         & (shape < _TALLEST)
         & (area > 0.65 * length * width)
-        & (width < 1.5 * span)
+        & (width < 1.5 * max(span))
         & (length < 0.4 * max(luma.shape))
     )
     chosen = np.flatnonzero(good)

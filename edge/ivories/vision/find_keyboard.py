@@ -20,7 +20,14 @@ from ivories.vision.row_fit import fit_row
 
 _SEARCH_WIDTH: Final = 640  # pixels; black keys of an 88-key keyboard are then 5 to 8 pixels wide
 _LEAST_BARS: Final = 7
-_SPANS: Final = (1 / 50, 1 / 22)  # of the picture's width: more than a black key
+# Size as a share of the picture's width, more than a black key; for bars that stand, that lie.
+_SPANS: Final = (
+    (1 / 45, True, False),
+    (1 / 45, True, True),
+    (1 / 20, True, False),
+    (1 / 20, True, True),
+    (1 / 20, False, True),
+)
 _CONTRASTS: Final = (0.65, 0.45, 0.8, 0.3)
 _ENOUGH: Final = 34.0  # black keys of 36
 
@@ -87,8 +94,9 @@ def _search(luma: UInt8) -> tuple[PlaneMap, Float64]:
     best: tuple[Row, PatternMatch] | None = None
     most = 0
     for contrast in _CONTRASTS:
-        for share in _SPANS:
-            bars = find_bars(luma, round(max(luma.shape) * share) | 1, contrast)
+        for share, upright, lying in _SPANS:
+            size = round(max(luma.shape) * share) | 1
+            bars = find_bars(luma, (size if lying else 1, size if upright else 1), contrast)
             pool = bars if pool is None else pool.join(bars)
             for row in find_rows(bars, _LEAST_BARS, rng):
                 most = max(most, len(row.bars))
