@@ -1,0 +1,239 @@
+"""Training of the video network: float, then quantization-aware, then the int8 file.
+
+Everything that decides a run stands in one TOML file, which is copied beside its results. Rendering may go on
+while training does: new shards join as they are finished.
+"""
+
+import shutil
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from ivories.errors import ConfigError
+from ivories_training.quantize import observe
+from ivories_training.video.dataset import every_sequence, shards
+from ivories_training.video.network import NetworkConfig, VideoNetwork
+from ivories_training.video.windows import Assembler, Windows, WindowsConfig, sequence_targets
+
+Float32 = NDArray[np.float32]
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """One stretch of training: ends after ``steps`` batches or ``minutes``, whichever comes first."""
+
+    steps: int = 20_000
+    minutes: float = 60.0
+    learning_rate: float = 1e-3
+    """falls to a fiftieth along a half cosine"""
+    batch: int = 16
+    precision: str = "mixed_bfloat16"
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the channels, and of positive against negative examples."""
+
+    onset: float = 2.0
+    frame: float = 1.0
+    velocity: float = 1.0
+    visible: float = 0.2
+    positive: float = 2.0
+    """Weight of an onset against no onset; calibration takes its bias out again"""
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """How much material is rendered before training, where none is there yet."""
+
+    train_shards: int = 120
+    validation_shards: int = 6
+    sequences: int = 32
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """One experiment."""
+
+    name: str = "video"
+    seed: int = 1
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    windows: WindowsConfig = field(default_factory=WindowsConfig)
+    render: RenderConfig = field(default_factory=RenderConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    float_phase: PhaseConfig = field(default_factory=PhaseConfig)
+    quantized_phase: PhaseConfig = field(
+        default_factory=lambda: PhaseConfig(
+            steps=4000, minutes=10.0, learning_rate=1e-4, precision="float32"
+        )
+    )
+    average: float = 0.998
+    """Momentum of the running mean of the weights"""
+    check_every: int = 400
+    """Batches between two looks at the validation material"""
+
+
+def read_config(path: Path) -> VideoConfig:
+    """Read an experiment; raises ConfigError with the file and what is wrong in it."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), VideoConfig)
+    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path} is no experiment of the video network: {error}") from error
+
+
+def make_loss(channels: tuple[str, ...], config: LossConfig) -> Any:
+    """Return the loss for targets (B, 1, K, 2 * C): truth, then weights (see ``sequence_targets``)."""
+    count = len(channels)
+    weight = {"frame": config.frame, "velocity": config.velocity, "visible": config.visible}
+    of_channel = np.array([weight.get(name, config.onset) for name in channels], np.float32)
+    more = np.array([config.positive - 1 if "@" in name else 0.0 for name in channels], np.float32)
+
+    def loss(targets: Any, logits: Any) -> Any:
+        logits = ops.cast(logits, "float32")
+        truth, weights = targets[..., :count], targets[..., count:]
+        weights = weights * of_channel * (1 + more * ops.cast(truth > 0, "float32"))
+        cross = ops.relu(logits) - logits * truth + ops.softplus(-ops.abs(logits))
+        return ops.mean(ops.sum(cross * weights, axis=-1))
+
+    return loss
+
+
+class Validation:
+    """A fixed set of windows of the whole keyboard, each with its truth."""
+
+    def __init__(self, folder: Path, network: NetworkConfig, limit: int = 160) -> None:
+        assembler = Assembler()
+        inputs, targets = [], []
+        for n, (shard, i) in enumerate(every_sequence(folder)):
+            if n == limit:
+                break
+            strips = assembler.strips(np.array(shard.luma[i]), shard.t_ns[i])
+            w = n % len(strips)
+            inputs.append(strips[w])
+            targets.append(sequence_targets(shard, i, network, 0.0)[w])
+        self.inputs = np.stack(inputs)
+        """(N, 48, 1056, 6) int8"""
+        self.targets = np.stack(targets)
+        """(N, 88, 2 * C)"""
+        self.channels = network.channels
+
+    def logits(self, model: keras.Model) -> Float32:
+        """Return (N, 88, C)."""
+        parts = [
+            model(self.inputs[i : i + 16].astype(np.float32) / 64, training=False)["keys"]
+            for i in range(0, len(self.inputs), 16)
+        ]
+        return np.concatenate([np.asarray(ops.convert_to_numpy(ops.cast(p, "float32"))) for p in parts])[:, 0]
+
+    def report(self, model: keras.Model) -> dict[str, float]:
+        """Return cross-entropy (nats) and best F1 of each channel over visible keys."""
+        logits = self.logits(model)
+        count = len(self.channels)
+        found = {}
+        for c, name in enumerate(self.channels):
+            used = self.targets[..., count + c] > 0
+            truth, z = self.targets[..., c][used], logits[..., c][used]
+            cross = np.maximum(z, 0) - z * truth + np.log1p(np.exp(-np.abs(z)))
+            found[f"{name}.loss"] = float(cross.mean())
+            if name not in ("velocity", "visible"):
+                found[f"{name}.f1"] = best_f1(truth > 0.5, z)
+        return found
+
+
+def best_f1(truth: NDArray[np.bool_], logits: Float32) -> float:
+    """Return the F1 of the best threshold."""
+    order = np.argsort(-logits)
+    right = np.cumsum(truth[order])
+    return float(np.max(2 * right / (np.arange(1, len(truth) + 1) + max(1, truth.sum()))))
+
+
+def run_phase(
+    model: keras.Model,
+    phase: PhaseConfig,
+    config: VideoConfig,
+    windows: Windows,
+    validation: Validation,
+    log: Log,
+) -> None:
+    """Train ``model``; afterwards it holds the running mean of its weights."""
+    optimizer = keras.optimizers.Adam(
+        phase.learning_rate, use_ema=True, ema_momentum=config.average, global_clipnorm=5.0
+    )
+    model.compile(optimizer=optimizer, loss={"keys": make_loss(config.network.channels, config.loss)})
+    began, total, step = time.monotonic(), 0.0, 0
+    while True:
+        progress = max(step / phase.steps, (time.monotonic() - began) / 60 / phase.minutes)
+        if progress >= 1:
+            break
+        warm = min(1.0, (step + 1) / 100)
+        rate = phase.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * progress)))
+        optimizer.learning_rate.assign(rate)
+        inputs, targets = windows.batch(phase.batch)
+        total += float(model.train_on_batch(inputs, {"keys": targets}))
+        step += 1
+        if step % config.check_every == 0:
+            scores = validation.report(model)
+            text = " ".join(f"{k}={v:.4f}" for k, v in scores.items())
+            speed = step * phase.batch / (time.monotonic() - began)
+            log(f"step {step} {100 * progress:.0f} % loss {total / config.check_every:.5f} {speed:.0f} windows/s {text}")
+            total = 0.0
+    optimizer.finalize_variable_values(model.trainable_variables)
+    log(f"phase ends after {step} steps: {validation.report(model)}")
+
+
+def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> keras.Model:
+    """Train from shards in ``data``/train and ``data``/validation; return the quantized 88-key model.
+
+    Weights are kept in ``run`` after each phase. On a second call, a phase whose weights are there is skipped.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(config.seed)
+    keep = config.windows.keys
+    validation = Validation(data / "validation", config.network)
+    windows = Windows(data / "train", config.windows, config.network, config.seed)
+    log(f"{len(shards(data / 'train'))} shards to train on, {len(validation.inputs)} windows to check on")
+    kept = run / "float.weights.h5"
+    if not kept.is_file():
+        keras.mixed_precision.set_global_policy(config.float_phase.precision)
+        network = VideoNetwork(config.network)
+        model = network.model(keep)
+        whole = network.model()
+        log(f"{model.count_params()} parameters")
+        run_phase(model, config.float_phase, config, windows, _On(validation, whole), log)
+        whole.save_weights(kept)
+    keras.mixed_precision.set_global_policy(config.quantized_phase.precision)
+    network = VideoNetwork(config.network)
+    model, whole = network.model(keep), network.model()
+    whole.load_weights(kept)
+    batches = (windows.batch(config.quantized_phase.batch)[0] for _ in range(30))
+    observe(model, batches)
+    run_phase(model, config.quantized_phase, config, windows, _On(validation, whole), log)
+    whole.save_weights(run / "quantized.weights.h5")
+    return whole
+
+
+class _On:
+    """Validation of the whole-keyboard graph while a graph over fewer keys is trained; they share weights."""
+
+    def __init__(self, validation: Validation, whole: keras.Model) -> None:
+        self.validation, self.whole = validation, whole
+
+    def report(self, _model: keras.Model) -> dict[str, float]:
+        """Return the scores of the whole graph."""
+        return self.validation.report(self.whole)
+
+
+def keep_config(path: Path, run: Path) -> None:
+    """Copy the experiment's file beside its results."""
+    run.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, run / path.name)
