@@ -1,12 +1,11 @@
 # What the C extension offers; edge/native/binding/ holds the source.
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 SIMD: str
 AUDIO_KERNEL_REVISION: int
+STRIP_KERNEL_REVISION: int
 
 class AudioFrontEnd:
     def __init__(
@@ -28,7 +27,23 @@ class AudioFrontEnd:
     ) -> int: ...
     def reset(self) -> None: ...
 
-StripFrontEnd: Any
+class StripFrontEnd:
+    def __init__(
+        self,
+        spec: tuple[int, ...],
+        width: int,
+        height: int,
+        corner: NDArray[np.uint16],
+        weights: NDArray[np.uint8],
+    ) -> None: ...
+    def push(self, picture: NDArray[np.uint8], t_ns: int, out: NDArray[np.int8], /) -> bool: ...
+    def process(
+        self, frames: NDArray[np.uint8], t_ns: NDArray[np.int64], out: NDArray[np.int8], rectified: bool, /
+    ) -> int: ...
+    def reset(self) -> None: ...
+    def set_rest(self, image: NDArray[np.uint8], /) -> None: ...
+    def get_rest(self, image: NDArray[np.uint8], /) -> bool: ...
+    def get_luma(self, image: NDArray[np.uint8], /) -> None: ...
 
 def resample(
     x: NDArray[np.float32],

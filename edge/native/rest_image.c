@@ -18,17 +18,20 @@ enum {
 };
 
 typedef struct {
-  int inside, changed, settled, moved, ghosts; /* pixels; settled: changed, but unmoved since */
+  int inside, changed, settled, moved; /* pixels; settled: changed, but unmoved since */
+  int ghosts, covers;                  /* of the settled ones */
   bool busy;     /* something is pressed or covered */
   bool guarded;  /* it or a neighbour is busy */
   bool restless; /* something moves */
-  bool haunted;  /* most of what settled proves the rest image wrong by other octaves */
+  bool haunted;  /* what settled proves the rest image wrong by other octaves */
+  bool covered;  /* or is no key itself */
 } block;
 
 struct rest_image {
   rest_spec spec;
   int width, pixels;
   bool ready, first;
+  bool stepped; /* the light did, since the last tick */
   int samples; /* of the first learning */
   int frames;  /* in the running tick */
   int64_t began_ns, tick_ns, last_ns;
@@ -96,13 +99,12 @@ void rest_image_free(rest_image *s) {
 
 void rest_image_reset(rest_image *s) {
   size_t n = (size_t)s->pixels;
-  s->ready = false;
+  s->ready = s->stepped = false;
   s->first = true;
   s->samples = s->frames = 0;
   s->noise = 0;
   rest_light_reset(&s->light);
   memset(s->rest, 0, n * sizeof *s->rest);
-  memset(s->sum, 0, n * sizeof *s->sum);
   memset(s->unmoved, 0, n);
 }
 
@@ -223,7 +225,8 @@ static inline bool is_ghost(const rest_image *s, int k, int i, int32_t margin) {
 
 /* The rest is a key, what is seen now is none. */
 static inline bool is_cover(const rest_image *s, int k, int i, int32_t margin) {
-  return rest_strangeness(&s->octaves, &s->spec, k, i, s->mean[i]) >= margin &&
+  return s->unmoved[i] >= s->spec.settle &&
+         rest_strangeness(&s->octaves, &s->spec, k, i, s->mean[i]) >= margin &&
          rest_strangeness(&s->octaves, &s->spec, k, i, level_of(s->rest[i])) <= s->spec.still;
 }
 
@@ -231,43 +234,44 @@ static inline bool is_cover(const rest_image *s, int k, int i, int32_t margin) {
 static bool judge_blocks(rest_image *s) {
   const rest_spec *p = &s->spec;
   const int32_t busy = p->busy + s->noise, margin = proof(s);
-  int64_t changed = 0, seen = 0;
+  int busy_blocks = 0, seen = 0;
   for (int k = 0; k < p->keys; k++) {
     block *b = &s->blocks[k];
-    b->changed = b->settled = b->moved = b->ghosts = 0;
+    b->changed = b->settled = b->moved = b->ghosts = b->covers = 0;
   }
   for (int y = 0; y < p->rows; y++) {
-    bool back = y >= p->back_first && y < p->back_end;
     for (int k = 0; k < p->keys; k++) {
       block *b = &s->blocks[k];
-      int first = y * s->width + k * p->columns, far = 0, here = 0, moved = 0, settled = 0;
+      int first = y * s->width + k * p->columns, far = 0, moved = 0, settled = 0;
       for (int i = first; i < first + p->columns; i++) {
         int is_far = (distance(s->mean[i], level_of(s->rest[i])) > busy) & s->inside[i];
         int is_moved = (s->unmoved[i] < p->settle) & s->inside[i];
         far += is_far;
         moved += is_moved;
         settled += is_far & ~is_moved;
-        here += s->inside[i] & 1;
       }
-      for (int i = first; settled && i < first + p->columns; i++)
+      for (int i = first; settled && i < first + p->columns; i++) {
         b->ghosts += is_ghost(s, k, i, margin) & s->inside[i];
+        b->covers += is_cover(s, k, i, margin) & s->inside[i];
+      }
       b->moved += moved;
       b->settled += settled;
       b->changed += far;
-      changed += back ? far : 0;
-      seen += back ? here : 0;
     }
   }
   for (int k = 0; k < p->keys; k++) {
     block *b = &s->blocks[k];
     b->busy = b->changed * 1000 > b->inside * p->busy_permille;
     b->restless = b->moved * 1000 > b->inside * MOVED_PERMILLE;
-    b->haunted = b->ghosts * 1000 > b->inside * p->ghost_permille && 2 * b->ghosts > b->settled;
+    b->haunted = b->ghosts * 1000 > b->inside * p->ghost_permille && 4 * b->ghosts > b->settled;
+    b->covered = b->covers * 1000 > b->inside * p->ghost_permille && 4 * b->covers > b->settled;
+    busy_blocks += b->busy;
+    seen += b->inside > 0;
   }
   for (int k = 0; k < p->keys; k++) /* the blocks beside a busy one see the same key's side */
     s->blocks[k].guarded =
         s->blocks[k].busy || (k > 0 && s->blocks[k - 1].busy) || (k + 1 < p->keys && s->blocks[k + 1].busy);
-  return seen && changed * 1000 > seen * p->scene_permille;
+  return busy_blocks * 1000 > seen * p->scene_permille;
 }
 
 static bool is_replaced(const rest_image *s, int k, int i, bool scene) {
@@ -276,12 +280,15 @@ static bool is_replaced(const rest_image *s, int k, int i, bool scene) {
   if (s->unmoved[i] < s->spec.replace) return false;
   if (scene) return true;
   if (s->unmoved[i] < s->need[i] || b->restless) return false;
-  return s->unmoved[i] >= s->spec.recover || !is_cover(s, k, i, proof(s));
+  return s->unmoved[i] >= s->spec.recover || !b->covered;
 }
 
 static void keep_up(rest_image *s, int32_t ticks) {
   const rest_spec *p = &s->spec;
   fold_light(s);
+  if (s->stepped) memcpy(s->hold, s->mean, (size_t)s->pixels);
+  if (s->stepped) memset(s->unmoved, 0, (size_t)s->pixels);
+  s->stepped = false;
   judge_noise(s);
   const int32_t rate = limit(65536 / p->follow * ticks, 1, 65536);
   const int32_t near = (p->near + s->noise) * REST_ONE, still = p->still + s->noise;
@@ -313,10 +320,7 @@ static void keep_up(rest_image *s, int32_t ticks) {
 
 static void finish_tick(rest_image *s, int64_t t_ns) {
   const uint32_t share = 65536u / (uint32_t)s->frames;
-  for (int i = 0; i < s->pixels; i++) {
-    s->mean[i] = (uint8_t)((s->sum[i] * share + 32768u) >> 16);
-    s->sum[i] = 0;
-  }
+  for (int i = 0; i < s->pixels; i++) s->mean[i] = (uint8_t)((s->sum[i] * share + 32768u) >> 16);
   int64_t ticks = (t_ns - s->tick_ns) / s->spec.tick_ns;
   s->tick_ns = t_ns;
   s->frames = 0;
@@ -335,8 +339,13 @@ void rest_image_push(rest_image *s, const uint8_t *luma, int64_t t_ns) {
   }
   int64_t elapsed = t_ns - s->last_ns;
   s->last_ns = t_ns;
+  if (s->ready && rest_light_follow(&s->light, &s->spec, s->rest, s->inside, luma, elapsed)) {
+    s->stepped = true; /* no mean over two lights, no level unmoved through it */
+    s->tick_ns = t_ns;
+    s->frames = 0;
+  }
+  if (s->frames == 0) memset(s->sum, 0, (size_t)s->pixels * sizeof *s->sum);
   for (int i = 0; i < s->pixels; i++) s->sum[i] = (uint16_t)(s->sum[i] + luma[i]);
   s->frames++;
-  if (s->ready) rest_light_follow(&s->light, &s->spec, s->rest, s->inside, luma, elapsed);
   if (t_ns - s->tick_ns >= s->spec.tick_ns || s->frames == TICK_FRAMES) finish_tick(s, t_ns);
 }

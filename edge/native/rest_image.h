@@ -18,7 +18,7 @@ typedef struct {
   int32_t still, near, busy;    /* levels: unmoved within, at rest within, changed beyond */
   int32_t jump;                 /* levels: a change of the light beyond this is followed at once */
   int32_t busy_permille;        /* share of a block's pixels that makes it busy (pressed or covered) */
-  int32_t scene_permille;       /* share of the back rows' pixels that makes a new scene (lamp switched) */
+  int32_t scene_permille;       /* share of busy blocks that makes a new scene (lamp switched) */
   int32_t settle;               /* ticks unmoved before a pixel at rest is followed */
   int32_t follow;               /* ticks: time constant of following */
   int32_t trust;                /* a rest level outlives so many times the ticks it was seen, ... */

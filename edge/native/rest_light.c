@@ -26,38 +26,39 @@ void rest_light_split(rest_light *light, const rest_spec *spec, const uint16_t *
   light->split = count ? (int32_t)(sum / count) : 0;
 }
 
-/* Median of one group's differences, in 1/REST_ONE levels, interpolated inside its bin. */
+/* Median of a histogram's values, in 1/REST_ONE, interpolated inside its bin. */
 static int32_t median(const uint16_t *histogram, int32_t count) {
   int32_t before = 0, bin = 0;
   while (bin < BINS - 1 && 2 * (before + histogram[bin]) < count) before += histogram[bin++];
   int32_t here = histogram[bin] ? histogram[bin] : 1;
-  return (bin - ZERO_BIN) * REST_ONE - REST_ONE / 2 + (count - 2 * before) * (REST_ONE / 2) / here;
+  return bin * REST_ONE - REST_ONE / 2 + (count - 2 * before) * (REST_ONE / 2) / here;
 }
 
-/* A line through two robust points: the medians of the bright and of the dark pixels of the back rows. A step
- * is taken at once, a drift smoothly. */
-void rest_light_follow(rest_light *light, const rest_spec *spec, const uint16_t *rest, const uint8_t *inside,
+/* A line through two robust points: the median level and the median change of the bright and of the dark pixels
+ * of the back rows (both medians fall on the same pixels, as the change is monotone in the level). A step is taken
+ * at once, a drift smoothly. */
+bool rest_light_follow(rest_light *light, const rest_spec *spec, const uint16_t *rest, const uint8_t *inside,
                        const uint8_t *luma, int64_t elapsed_ns) {
   const int width = spec->keys * spec->columns;
-  uint16_t histogram[2][BINS];
+  uint16_t levels[2][BINS], changes[2][BINS];
   int32_t count[2] = {0, 0}, level[2], change[2];
-  int64_t sum[2] = {0, 0};
-  memset(histogram, 0, sizeof histogram);
+  memset(levels, 0, sizeof levels);
+  memset(changes, 0, sizeof changes);
   for (int y = spec->back_first; y < spec->back_end; y += GRID_ROWS)
     for (int x = 0; x < width; x += GRID_COLUMNS) {
       int i = y * width + x;
       int32_t known = (rest[i] + REST_ONE / 2) >> REST_BITS;
       if (!inside[i] || luma[i] >= CLIPPED || known >= CLIPPED) continue;
       int bright = rest[i] >= light->split;
-      histogram[bright][luma[i] - known + ZERO_BIN]++;
-      sum[bright] += rest[i];
+      levels[bright][known]++;
+      changes[bright][luma[i] - known + ZERO_BIN]++;
       count[bright]++;
     }
   bool enough[2];
   for (int k = 0; k < 2; k++) {
     enough[k] = count[k] >= GROUP_LEAST;
-    level[k] = count[k] ? (int32_t)(sum[k] / count[k]) : 0;
-    change[k] = enough[k] ? median(histogram[k], count[k]) : 0;
+    level[k] = enough[k] ? median(levels[k], count[k]) : 0;
+    change[k] = enough[k] ? median(changes[k], count[k]) - ZERO_BIN * REST_ONE : 0;
   }
   int64_t gain = GAIN_ONE, offset = 0;
   if (enough[0] && enough[1] && level[1] - level[0] >= CONTRAST) {
@@ -65,20 +66,22 @@ void rest_light_follow(rest_light *light, const rest_spec *spec, const uint16_t 
     gain = limit((int32_t)gain, GAIN_ONE / 4, 2 * GAIN_ONE - 1);
     offset = change[0] - (gain - GAIN_ONE) * level[0] / GAIN_ONE;
   } else if (enough[1]) {
-    gain += (int64_t)change[1] * GAIN_ONE / (level[1] + 1);
+    gain += (int64_t)change[1] * GAIN_ONE / (level[1] > 0 ? level[1] : 1);
     gain = limit((int32_t)gain, GAIN_ONE / 4, 2 * GAIN_ONE - 1);
   } else if (enough[0]) {
     offset = change[0];
   } else {
-    return; /* too little to see: keep the light we know */
+    return false; /* too little to see: keep the light we know */
   }
   offset = limit((int32_t)offset, -128 * REST_ONE, 128 * REST_ONE);
   int64_t gain_step = gain - light->gain, offset_step = offset - light->offset;
-  bool jump = elapsed_ns >= spec->light_ns;
+  bool stepped = false;
   for (int k = 0; k < 2; k++) {
     int64_t step = gain_step * level[k] / GAIN_ONE + offset_step;
-    jump |= step > spec->jump * REST_ONE || step < -spec->jump * REST_ONE;
+    stepped |= step > spec->jump * REST_ONE || step < -spec->jump * REST_ONE;
   }
+  bool jump = stepped || elapsed_ns >= spec->light_ns;
   light->gain += (int32_t)(jump ? gain_step : gain_step * elapsed_ns / spec->light_ns);
   light->offset += (int32_t)(jump ? offset_step : offset_step * elapsed_ns / spec->light_ns);
+  return stepped;
 }

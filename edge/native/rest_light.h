@@ -16,8 +16,8 @@ void rest_light_reset(rest_light *light);
 /* Find the split of a new rest image. */
 void rest_light_split(rest_light *light, const rest_spec *spec, const uint16_t *rest, const uint8_t *inside);
 
-/* Follow one frame that comes elapsed_ns after the one before. */
-void rest_light_follow(rest_light *light, const rest_spec *spec, const uint16_t *rest, const uint8_t *inside,
+/* Follow one frame that comes elapsed_ns after the one before; returns whether the light took a step. */
+bool rest_light_follow(rest_light *light, const rest_spec *spec, const uint16_t *rest, const uint8_t *inside,
                        const uint8_t *luma, int64_t elapsed_ns);
 
 /* The rest level, in 1/REST_ONE, under the present light. */

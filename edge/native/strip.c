@@ -93,7 +93,6 @@ void strip_reset(strip *s) {
 
 rest_image *strip_rest(strip *s) { return s->rest; }
 const uint8_t *strip_luma(const strip *s) { return s->luma; }
-const char *strip_engine(void) { return STRIP_ENGINE; }
 
 static void rectify(strip *s, const uint8_t *luma, ptrdiff_t stride) {
   if (stride != s->stride) {

@@ -11,6 +11,9 @@
 
 enum { STRIP_FRAMES = 5, STRIP_CHANNELS = STRIP_FRAMES + 1, STRIP_TAPS = 16, STRIP_PATCH = 4 };
 
+/* Raised with every change that changes a bit of what comes out. */
+enum { STRIP_KERNEL_REVISION = 1 };
+
 typedef struct strip strip;
 
 /* corner (pixels, 2): x, y of each patch's first pixel, the patch inside width x height; weights (pixels, 16),
@@ -29,6 +32,5 @@ bool strip_push_rectified(strip *s, const uint8_t *luma, int64_t t_ns, int8_t *o
 /* The newest rectified luma (rows, keys * columns). */
 const uint8_t *strip_luma(const strip *s);
 rest_image *strip_rest(strip *s);
-const char *strip_engine(void);
 
 #endif

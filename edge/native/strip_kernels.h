@@ -7,18 +7,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(IVORIES_SCALAR)
-#define STRIP_ENGINE "scalar"
-#elif defined(__SSE2__)
-#include <emmintrin.h>
-#define STRIP_ENGINE "sse2"
-#define STRIP_SSE2 1
-#elif defined(__aarch64__)
+#if !defined(IVORIES_SCALAR) && defined(__aarch64__) && defined(__ARM_NEON)
 #include <arm_neon.h>
-#define STRIP_ENGINE "neon"
 #define STRIP_NEON 1
-#else
-#define STRIP_ENGINE "scalar"
+#elif !defined(IVORIES_SCALAR) && defined(__SSE2__)
+#include <emmintrin.h>
+#define STRIP_SSE2 1
 #endif
 
 /* v / 255 to nearest, exact for 0..65025 */

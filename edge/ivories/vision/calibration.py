@@ -1,6 +1,7 @@
 """Calibration: where the keyboard lies in the picture, and what belongs to that camera position."""
 
 import base64
+import contextlib
 import hashlib
 import os
 import zlib
@@ -10,6 +11,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ivories.datatypes import UInt8
 from ivories.errors import CalibrationError
@@ -43,16 +45,14 @@ class RestPicture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ) from error
 
 
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One keyboard in one camera position. Equal geometry gives an equal `id`."""
 
     width: int
     """Picture width, pixels"""
     height: int
     """Picture height, pixels"""
-    homography: tuple[
-        tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]
-    ]
+    homography: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
     """Keyboard plane (x 0..52, y 0..1) -> ideal pixels, centres at integers"""
     k1: float = 0.0
     """Radial distortion, see ``homography.distort``"""
@@ -70,12 +70,12 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         geometry = msgspec.json.encode((self.width, self.height, self.homography, self.k1))
         return hashlib.sha256(geometry).hexdigest()[:12]
 
-    def to_pixels(self, points: plane.ArrayLike) -> plane.Float64:
+    def to_pixels(self, points: ArrayLike) -> plane.Float64:
         """Return the observed pixels (..., 2) of keyboard-plane ``points`` (..., 2)."""
         ideal = plane.apply(self.homography, points)
         return plane.distort(ideal, self.k1, self.width, self.height)
 
-    def to_plane(self, pixels: plane.ArrayLike) -> plane.Float64:
+    def to_plane(self, pixels: ArrayLike) -> plane.Float64:
         """Return the keyboard-plane points (..., 2) seen at ``pixels`` (..., 2)."""
         ideal = plane.undistort(pixels, self.k1, self.width, self.height)
         return plane.apply(plane.invert(self.homography), ideal)
@@ -124,7 +124,7 @@ def from_corners(
 
 
 def from_homography(
-    matrix: plane.ArrayLike, width: int, height: int, *, k1: float = 0.0, quality: float = 1.0
+    matrix: ArrayLike, width: int, height: int, *, k1: float = 0.0, quality: float = 1.0
 ) -> Calibration:
     """Return the calibration with this (3, 3) homography keyboard plane -> ideal pixels."""
     rows = np.asarray(matrix, np.float64).tolist()
@@ -149,7 +149,8 @@ def save(calibration: Calibration, path: Path) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise CalibrationError(
             f"The calibration cannot be written to {path}: {error.strerror}; choose another place."
         ) from error
@@ -175,7 +176,8 @@ def load(path: Path) -> Calibration:
         ) from error
     if found.format != FORMAT:
         raise CalibrationError(
-            f"{path} has the format {found.format!r}, this version reads {FORMAT!r}; run `ivories setup` again."
+            f"{path} has the format {found.format!r}, but this version reads {FORMAT!r}; "
+            "run `ivories setup` again."
         )
     numbers = np.array([*np.ravel(found.homography), found.k1, found.quality])
     if found.width < 4 or found.height < 4 or abs(np.linalg.det(found.homography)) < 1e-12:

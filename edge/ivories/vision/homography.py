@@ -47,7 +47,8 @@ def from_points(plane: ArrayLike, picture: ArrayLike) -> Float64:
             "The keyboard's corners lie on one line, so no picture plane follows from them; mark them again."
         )
     matrix: Float64 = np.linalg.inv(to_b) @ directions[-1].reshape(3, 3) @ to_a
-    return matrix / matrix[2, 2]
+    matrix /= matrix[2, 2]
+    return matrix
 
 
 def _normalization(points: Float64) -> Float64:
@@ -82,7 +83,8 @@ def apply(homography: ArrayLike, points: ArrayLike) -> Float64:
 def invert(homography: ArrayLike) -> Float64:
     """Return the inverse map, scaled so that its last element is 1."""
     inverse: Float64 = np.linalg.inv(np.asarray(homography, np.float64))
-    return inverse / inverse[2, 2]
+    inverse /= inverse[2, 2]
+    return inverse
 
 
 def distort(points: ArrayLike, k1: float, width: int, height: int) -> Float64:
@@ -102,10 +104,11 @@ def distort(points: ArrayLike, k1: float, width: int, height: int) -> Float64:
 def undistort(points: ArrayLike, k1: float, width: int, height: int) -> Float64:
     """Return the ideal pixels of the observed ``points`` (..., 2): the inverse of `distort`, by iteration."""
     p = np.asarray(points, np.float64)
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    centre: Float64 = np.array([(width - 1) / 2, (height - 1) / 2])
     observed = p - centre
-    ideal = observed.copy()
+    ideal: Float64 = observed.copy()
     for _ in range(30 if k1 else 0):
         factor = 1 + k1 * (ideal**2).sum(-1, keepdims=True) / (width / 2) ** 2
         ideal = observed / factor
-    return centre + ideal
+    ideal += centre
+    return ideal

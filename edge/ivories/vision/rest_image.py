@@ -1,20 +1,20 @@
 """Time constants of the rest image: the keyboard with nothing pressed, learnt from the stream.
 
-The work is done in C (``rest_image.c``) on the mean picture of every tick. In short:
+The work is done in C (``rest_image.c``) on the mean picture of every tick.
 
-- Start: per pixel, the level it most often returns to during the first ``start_s`` seconds (half-sample mode),
-  so that hands may pass.
+- Start: per pixel, the level it most often returns to during the first ``start_s`` seconds (half-sample
+  mode), so that hands may pass.
 - Light: every frame, the medians of the bright and of the dark pixels of the back rows, where hands cover
   least, fit gain and offset of the whole rest image; a step is followed at once, a drift smoothly.
 - Following: a pixel near its rest level, unmoved for ``settle_s``, in a block where nothing is pressed or
   covered, is followed with time constant ``follow_s``. A block is busy when more than ``busy_share`` of its
   pixels are ``busy_levels`` away from rest; its neighbours wait with it. So keys held down stay visible.
-- Recovery: a pixel takes another level as rest after being unmoved there for ``trust`` times as long as its old
-  level was seen, at most ``recover_s``. ``replace_s`` suffices when more than ``scene_share`` of the back rows
-  differ at once (a lamp was switched).
-- Octaves: a block recovers at once where what settles looks like the same key in other octaves and the rest does
-  not (a parked hand was learnt), for more than ``ghost_share`` of its pixels and most of those that changed;
-  and what looks unlike them while the rest does not (a hand that lies still) takes ``recover_s``.
+- Recovery: a pixel takes another level as rest after being unmoved there for ``trust`` times as long as its
+  old level was seen, at most ``recover_s``. ``replace_s`` suffices while more than ``scene_share`` of the
+  blocks are busy (a lamp was switched).
+- Octaves: a block recovers at once where what settles looks like the same key in other octaves and the rest
+  does not (a parked hand was learnt), for more than ``ghost_share`` of its pixels and a quarter of those that
+  changed; a block that looks unlike them while its rest does not (a hand lies still) takes ``recover_s``.
 
 Levels grow with the noise of the picture.
 """
@@ -36,7 +36,7 @@ class RestSpec:
     busy_levels: int = 12
     jump_levels: int = 4
     busy_share: float = 0.03
-    scene_share: float = 0.4
+    scene_share: float = 0.6
     settle_s: float = 0.5
     follow_s: float = 4.0
     trust: int = 2

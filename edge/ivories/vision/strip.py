@@ -1,7 +1,8 @@
 """The video front end: picture -> key-aligned strip of five differences from the rest image, and the luma.
 
-Block k of the strip, 12 columns wide, is centred on key k and spans 1.35 white-key widths, so that a network
-needs no gather: neighbouring blocks overlap in the keyboard plane. The same C code serves training and device.
+Block k of the strip, 12 columns wide, is centred on key k and spans 1.35 white-key widths, so that a
+network needs no gather: neighbouring blocks overlap in the keyboard plane. The same C code serves training
+and device.
 """
 
 import hashlib
@@ -13,18 +14,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ivories import _native
 from ivories.datatypes import Bool, Int8, RectifiedStrip, UInt8, VideoFrame, read_only
 from ivories.errors import CalibrationError
 from ivories.keyboard import KEY_CENTRE, KEYS
+from ivories.native import STRIP_KERNEL_REVISION
+from ivories.native import StripFrontEnd as NativeStripFrontEnd
 from ivories.vision.calibration import Calibration
 from ivories.vision.rest_image import RestSpec
 
 FRAMES: Final = 5
 CHANNELS: Final = FRAMES + 1
-KERNEL_REVISION: Final = 1
-"""Raised with every change of the C code that changes a bit of the output."""
-
 _PATCH: Final = 4
 _WEIGHT_SUM: Final = 255
 
@@ -64,7 +63,7 @@ class StripSpec:
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the strip's bits, but for the calibration."""
         keys = [round(float(x), 6) for x in KEY_CENTRE]
-        text = json.dumps([asdict(self), keys, CHANNELS, KERNEL_REVISION], sort_keys=True)
+        text = json.dumps([asdict(self), keys, CHANNELS, STRIP_KERNEL_REVISION], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def plane_x(self) -> NDArray[np.float64]:
@@ -111,13 +110,15 @@ def table(spec: StripSpec, calibration: Calibration) -> StripTable:
     middle = pixels(0, 0)
     along = pixels(0.5, 0) - pixels(-0.5, 0)
     across = pixels(0, 0.5) - pixels(0, -0.5)
-    share = np.stack([_length(along) > spec.oversample_from, _length(across) > spec.oversample_from], -1) * 0.25
+    scale = np.stack([_length(along), _length(across)], -1)
+    share = np.where(scale > spec.oversample_from, 0.25, 0.0)
     extent = 2 * (share[..., :1] * np.abs(along) + share[..., 1:] * np.abs(across)).max(-1, keepdims=True)
     share = share * np.minimum(1, 1.999 / np.maximum(extent, 1e-9))
     samples = np.stack(
         [pixels(sx * share[..., 0], sy * share[..., 1]) for sy in (-1, 1) for sx in (-1, 1)]
     )  # (4, rows, width, 2)
-    inside = ((middle >= 0) & (middle <= (width - 1, height - 1))).all(-1)
+    column, line = middle[..., 0], middle[..., 1]
+    inside = (column >= 0) & (column <= width - 1) & (line >= 0) & (line <= height - 1)
     samples = np.where(inside[..., None], samples, 0)
 
     floor = np.floor(samples)
@@ -126,7 +127,7 @@ def table(spec: StripSpec, calibration: Calibration) -> StripTable:
     for point, low in zip(samples, floor, strict=True):
         for down in (0, 1):
             for right in (0, 1):
-                tap = np.clip(low + (right, down), 0, (width - 1, height - 1)) - corner
+                tap = np.clip(low + np.array([right, down]), 0, (width - 1, height - 1)) - corner
                 tap = np.clip(tap, 0, _PATCH - 1).astype(np.intp)
                 part = np.where((right, down), point - low, low + 1 - point).prod(-1)
                 at = (tap[..., 1] * _PATCH + tap[..., 0])[..., None]
@@ -155,9 +156,9 @@ def _whole(weight: NDArray[np.float64]) -> UInt8:
 class StripFrontEnd:
     """Stage VideoFrame -> RectifiedStrip.
 
-    Nothing comes out until the rest image is known (``spec.rest.start_s`` = 2 s after the first frame; at once
-    when the calibration or `set_rest` gave one) and five frames were seen since. Each strip's array is new,
-    written once and never touched again, so it may be kept.
+    Nothing comes out until the rest image is known (``spec.rest.start_s`` = 2 s after the first frame; at
+    once when the calibration or `set_rest` gave one) and five frames were seen since. Each strip's array is
+    new, written once and never touched again, so it may be kept.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class StripFrontEnd:
                 "run `ivories setup` again."
             )
         self.visible = read_only(made.visible)
-        self._native = _native.StripFrontEnd(
+        self._native = NativeStripFrontEnd(
             spec.native(), calibration.width, calibration.height, made.corner, made.weights
         )
         self._id = calibration.id
@@ -280,7 +281,7 @@ class StripFrontEnd:
         """
         self._check(luma.shape)
         made = table(self.spec, self.calibration)
-        looking = _native.StripFrontEnd(
+        looking = NativeStripFrontEnd(
             self.spec.native(), self.calibration.width, self.calibration.height, made.corner, made.weights
         )
         looking.push(np.ascontiguousarray(luma), 0, np.empty(self.spec.shape, np.int8))
@@ -293,6 +294,7 @@ class StripFrontEnd:
         if tuple(shape) != expected:
             found = " x ".join(str(n) for n in reversed(shape))
             raise CalibrationError(
-                f"The camera's picture is {found} pixels, but the calibration {self.calibration.id} was made for "
-                f"{expected[1]} x {expected[0]}; set the camera to that size or run `ivories setup` again."
+                f"The camera's picture is {found} pixels, but the calibration {self.calibration.id} was made "
+                f"for {expected[1]} x {expected[0]}; set the camera to that size or run `ivories setup` "
+                "again."
             )

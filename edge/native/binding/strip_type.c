@@ -218,5 +218,5 @@ int ivories_add_strip_frontend(PyObject *module) {
   if (!type) return -1;
   int failed = PyModule_AddObjectRef(module, "StripFrontEnd", type);
   Py_DECREF(type);
-  return failed < 0 ? -1 : PyModule_AddStringConstant(module, "STRIP_ENGINE", strip_engine());
+  return failed < 0 ? -1 : PyModule_AddIntConstant(module, "STRIP_KERNEL_REVISION", STRIP_KERNEL_REVISION);
 }

@@ -11,7 +11,8 @@
 static const struct {
   const char *name;
   void (*run)(void);
-} replays[] = {{"fft", replay_fft}, {"audio", replay_audio}, {"resample", replay_resample}};
+} replays[] = {
+    {"fft", replay_fft}, {"audio", replay_audio}, {"resample", replay_resample}, {"strip", replay_strip}};
 
 static FILE *job;
 static void *held[4096];

@@ -22,5 +22,6 @@ void *room(size_t bytes);
 void replay_fft(void);
 void replay_audio(void);
 void replay_resample(void);
+void replay_strip(void);
 
 #endif
