@@ -1,6 +1,7 @@
 """An MQTT broker on this computer alone, for the demo and the tests: mosquitto if installed, else amqtt."""
 
 import asyncio
+import contextlib
 import getpass
 import logging
 import os
@@ -19,6 +20,7 @@ from ivories.errors import BackendError
 
 HOST: Final = "127.0.0.1"
 START_S: Final = 10.0
+STOP_S: Final = 1.0
 _LIBRARY_LOGGERS: Final = ("amqtt", "transitions")
 
 Which = Literal["mosquitto", "amqtt"]
@@ -84,7 +86,7 @@ def _start_mosquitto(program: str, port: int) -> Callable[[], None]:
     def stop() -> None:
         process.terminate()
         try:
-            process.wait(2)
+            process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -100,7 +102,7 @@ def _start_mosquitto(program: str, port: int) -> Callable[[], None]:
 
 def _start_amqtt(port: int) -> Callable[[], None]:
     try:
-        from amqtt.broker import Broker  # noqa: PLC0415  an extra that only the demo needs
+        from amqtt.broker import Broker
     except ImportError as error:
         raise BackendError(
             "no MQTT broker here: run 'apt-get install mosquitto', or 'pip install ivories[console]'"
@@ -111,31 +113,33 @@ def _start_amqtt(port: int) -> Callable[[], None]:
         "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}},
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     }
-    loop = asyncio.new_event_loop()
     failure: list[BaseException] = []
-    stopping = asyncio.Event()
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
+        stopping = asyncio.Event()
+        running.append((asyncio.get_running_loop(), stopping))
         broker = Broker(configuration)
         await broker.start()
         await stopping.wait()
-        await broker.shutdown()
+        with contextlib.suppress(TimeoutError):  # it waits for clients that do not leave
+            await asyncio.wait_for(broker.shutdown(), STOP_S)
 
     def run() -> None:
         try:
-            loop.run_until_complete(serve())
-        except Exception as error:  # noqa: BLE001  told to the caller
+            asyncio.run(serve())
+        except Exception as error:
             failure.append(error)
-        finally:
-            loop.close()
 
     thread = threading.Thread(target=run, name="amqtt", daemon=True)
     thread.start()
 
     def stop() -> None:
-        if thread.is_alive():
-            loop.call_soon_threadsafe(stopping.set)
-            thread.join(5)
+        if thread.is_alive() and running:
+            loop, stopping = running[0]
+            with contextlib.suppress(RuntimeError):  # it has just ended by itself
+                loop.call_soon_threadsafe(stopping.set)
+            thread.join(2 * STOP_S)
 
     if not _answers(port, thread.is_alive):
         stop()

@@ -1,5 +1,6 @@
 """Note events as JSON lines; the fields are those of ``records``."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -70,7 +71,11 @@ class JsonLinesSink:
         """Release all and let the file appear complete."""
         if self._closed:
             return
-        self.release_all()
+        try:
+            self.release_all()
+        except SinkError:
+            self.discard()
+            raise
         self._closed = True
         if self._atomic is not None:
             self._atomic.commit()
@@ -84,7 +89,8 @@ class JsonLinesSink:
             if self._atomic is not None:
                 self._atomic.discard()
             elif self._path != "-":
-                self._file.close()
+                with contextlib.suppress(OSError):  # closing flushes, which fails on a full disk
+                    self._file.close()
 
     def _write(self, event: NoteEvent) -> None:
         try:

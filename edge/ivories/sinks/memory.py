@@ -7,7 +7,7 @@ from ivories.errors import SinkError
 from ivories.sinks.held import HeldNotes
 
 
-@dataclass
+@dataclass(repr=False)
 class MemorySink:
     """Records what it is sent; ``held`` is what still sounds."""
 
@@ -20,6 +20,10 @@ class MemorySink:
     """Calls of ``release_all``"""
     closed: bool = False
     held: HeldNotes = field(default_factory=HeldNotes)
+
+    def __repr__(self) -> str:
+        """Show the state and how much was recorded."""
+        return f"<MemorySink {'closed' if self.closed else 'open'}, {len(self.events)} events>"
 
     def send(self, event: NoteEvent, state: KeyState) -> None:
         """Remember ``event`` and ``state``; raises ``SinkError`` after ``close``."""

@@ -1,6 +1,7 @@
 """A standard MIDI file of everything that was played."""
 
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -103,7 +104,8 @@ class MidiFileSink:
     def _as_midi(self) -> mido.MidiFile:
         timed = sorted(
             [(self._tick(event.t_ns), _ORDER[event.kind], event_bytes(event)) for event in self._pedal]
-            + [message for notes in self._notes.values() for message in self._messages(notes)]
+            + [message for notes in self._notes.values() for message in self._messages(notes)],
+            key=itemgetter(0, 1),  # and what is equal stays in the order of arrival
         )
         track = mido.MidiTrack([mido.MetaMessage("track_name", name="Ivories")])
         track.append(mido.MetaMessage("set_tempo", tempo=TEMPO_US))

@@ -191,6 +191,8 @@ class MqttSink:
     def _run(self) -> None:
         deadline = math.inf
         while not (self._publish_waiting() and self._closed) and time.monotonic() < deadline:
+            if self._closed and not self._queue and not self._link.connected:
+                break
             self._link.step(self._bell, 0.05 if self._closed else 1.0)
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._bell)

@@ -58,6 +58,7 @@ class UsbMidiSink:
         self._broken = False  # the keeper shall close the node
         self._rest = b""  # of a message that the node took in part
         self._full_since: float | None = None
+        self._taking = False
         self._closed = False
         self.refused = 0
         """Writes that met a full node"""
@@ -114,15 +115,16 @@ class UsbMidiSink:
         self._close_node()
         os.close(self._bell)
 
-    def _flush(self) -> None:
-        """Write what is due; the lock is held."""
+    def _flush(self, *, writable: bool = False) -> None:
+        """Write what is due; the lock is held. The node counts as full until it is seen to take bytes."""
         if self._node is None or self._broken:
             return
+        self._taking = writable
         done = self._ledger.drain(self._write)
         if done and self._rest:
             self._write(b"")
         if done and not self._rest:
-            self._full_since = None
+            self._full_since = None if self._taking else self._full_since
         elif self._full_since is None and not self._broken:
             self._full_since = time.monotonic()
             os.eventfd_write(self._bell, 1)
@@ -141,6 +143,7 @@ class UsbMidiSink:
             self._broken = True
             os.eventfd_write(self._bell, 1)
             return False
+        self._taking = True
         taken = written > len(self._rest)
         self._rest = (data if taken else self._rest)[written:]
         return taken
@@ -207,7 +210,7 @@ class UsbMidiSink:
         if self._full_since is not None and time.monotonic() - self._full_since > STALE_S:
             self._ledger.start_clean()
             self._full_since = time.monotonic()
-        self._flush()
+        self._flush(writable=True)
 
     def _wait(self, timeout_s: float | None) -> int:
         """Sleep until the bell rings or something happens to the node; return its poll events."""

@@ -1,0 +1,276 @@
+"""The raw MIDI port through all that happens to a cable: a named pipe or a pty stands in for the node."""
+
+import fcntl
+import os
+import select
+import threading
+import time
+import tty
+
+import numpy as np
+import pytest
+
+from ivories.errors import SinkError
+from ivories.keyboard import pitch_of_key
+from ivories.sinks import usb_midi
+from ivories.sinks.rawmidi import find_gadget
+from ivories.sinks.usb_midi import UsbMidiSink
+from played import MidiReceiver, Player, offset, onset, pedal
+
+
+class Host:
+    """The reading end of a named pipe: the laptop's side."""
+
+    def __init__(self, path):
+        self.path = path
+        self.receiver = MidiReceiver()
+        self.number = None
+
+    def open(self):
+        self.number = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(self.number, fcntl.F_SETPIPE_SZ, 4096)  # about what a gadget keeps
+        return self
+
+    def close(self):
+        if self.number is not None:
+            os.close(self.number)
+            self.number = None
+
+    def read(self, seconds=0.05):
+        """Read until nothing comes for ``seconds``."""
+        poll = select.poll()
+        poll.register(self.number, select.POLLIN)
+        while poll.poll(seconds * 1000):
+            data = os.read(self.number, 65536)
+            if not data:
+                break
+            self.receiver.feed(data)
+        return self.receiver
+
+    def read_until(self, condition, seconds=3.0):
+        deadline = time.monotonic() + seconds
+        while not condition(self.read(0.01)):
+            assert time.monotonic() < deadline, self.receiver.messages[-5:]
+        return self.receiver
+
+
+@pytest.fixture
+def host(tmp_path):
+    os.mkfifo(tmp_path / "midiC1D0")
+    host = Host(tmp_path / "midiC1D0").open()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def sink(host):
+    sink = UsbMidiSink(device=str(host.path))
+    yield sink
+    sink.close()
+
+
+def wait_for(condition, seconds=3.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def fill(player):
+    """Play until the node is full; return the number of events."""
+    for count in range(100_000):
+        player.play(onset(count % 80, velocity=1 + count % 127), offset(count % 80))
+        if player.sink.refused:
+            return count
+    raise AssertionError("the node never filled")
+
+
+def test_opening_silences_the_receiver_first(host, sink):
+    receiver = host.read()
+    assert [m.type for m in receiver.messages[:2]] == ["control_change", "control_change"]
+    assert {m.note for m in receiver.messages[2:]} == set(range(21, 109))
+    assert receiver.silent
+
+
+def test_notes_arrive_whole_and_in_order(host, sink):
+    host.read().messages.clear()
+    Player(sink).play(onset(39, velocity=80), pedal(127), offset(39, velocity=33), pedal(0))
+    assert [tuple(m.bytes()) for m in host.read().messages] == [
+        (0x90, 60, 80), (0xB0, 64, 127), (0x80, 60, 33), (0xB0, 64, 0),
+    ]  # fmt: skip
+
+
+def test_a_write_takes_microseconds(host, sink, capsys):
+    player, times = Player(sink), []
+    host.read()
+    for count in range(1000):
+        event, state = (onset if count % 2 == 0 else offset)(count // 2 % 88), player.state()
+        start = time.perf_counter_ns()
+        sink.send(event, state)
+        times.append((time.perf_counter_ns() - start) / 1000)
+        if count % 100 == 0:
+            host.read(0)
+    middle, high = np.percentile(times, [50, 99])
+    with capsys.disabled():
+        print(f"\nraw MIDI port: send takes {middle:.1f} us (p50), {high:.1f} us (p99)")  # noqa: T201  a figure to see
+    assert high < 2000
+
+
+def test_a_full_node_never_blocks_and_every_note_ends_when_it_empties(host, sink):
+    player = Player(sink)
+    fill(player)
+    player.play(onset(85, velocity=99), pedal(127))
+    start = time.monotonic()
+    player.play(*[event for key in range(60) for event in (onset(key), offset(key))])
+    assert time.monotonic() - start < 0.5
+    assert sink.refused
+    assert "open, full" in repr(sink)
+    receiver = host.read_until(lambda r: r.sounding == {pitch_of_key(85): 1} and r.pedal == 127)
+    wait_for(lambda: "open, full" not in repr(sink))
+    player.play(offset(85), pedal(0))
+    assert host.read_until(lambda r: r.silent)
+    assert receiver.messages  # parsed without a broken message: no byte was lost in the middle
+
+
+def test_release_all_and_close_do_not_hang_on_a_full_node(host, sink):
+    player = Player(sink)
+    fill(player)
+    player.play(onset(85))
+    start = time.monotonic()
+    sink.release_all()
+    sink.close()
+    assert time.monotonic() - start < 0.5
+    sink.close()
+
+
+def test_after_release_all_on_a_full_node_the_offsets_come_when_it_empties(host, sink):
+    player = Player(sink)
+    player.play(onset(40), onset(44), pedal(127))
+    fill(player)
+    sink.release_all()
+    host.read_until(lambda r: r.silent and "open, full" not in repr(sink))
+
+
+def test_nobody_listening_for_long_means_a_clean_start(host, sink, monkeypatch):
+    monkeypatch.setattr(usb_midi, "STALE_S", 0.05)
+    player = Player(sink)
+    fill(player)
+    time.sleep(0.1)
+    player.play(onset(85))
+    host.read_until(lambda r: r.sounding == {pitch_of_key(85): 1} and "open, full" not in repr(sink))
+    ends = [m for m in host.receiver.messages if m.type == "control_change" and m.control == 123]
+    assert len(ends) == 2  # at the opening, and now
+
+
+def test_a_lost_node_is_opened_again_and_hears_the_keys_as_they_are(host, sink):
+    player = Player(sink)
+    player.play(onset(39, velocity=80), onset(43, velocity=90))
+    assert host.read().sounding == {60: 1, 64: 1}
+    host.close()
+    player.play(offset(39))  # the write that finds out
+    wait_for(lambda: "absent" in repr(sink))
+    player.play(onset(50, velocity=70), pedal(127), offset(50))
+    host.receiver = MidiReceiver()
+    host.receiver.sounding = {60: 1, 64: 1}  # a synthesizer that kept sounding what it was told
+    host.open()
+    receiver = host.read_until(lambda r: r.pedal == 127 and r.sounding)
+    assert receiver.sounding == {64: 1}
+    assert sink.reopened == 1
+    player.play(offset(43), pedal(0))
+    assert host.read().silent
+
+
+def test_a_node_lost_in_silence_is_noticed_without_a_write(host, sink):
+    host.read()
+    host.close()
+    wait_for(lambda: "absent" in repr(sink))
+    host.open()
+    host.read_until(lambda r: len(r.messages) >= 180)  # silenced again
+
+
+def test_many_losses_leave_no_note_hanging(host, sink):
+    random = np.random.default_rng(5)
+    player = Player(sink)
+    for _ in range(15):
+        player.play(*[onset(int(key)) for key in random.integers(0, 88, 5) if not player.pressed[key]])
+        if random.random() < 0.5:
+            fill(player)
+        host.close()
+        held = player.pressed.nonzero()[0]
+        player.play(*[offset(int(key)) for key in held[::2]])
+        host.open()
+        expected = {pitch_of_key(int(key)): 1 for key in player.pressed.nonzero()[0]}
+        host.receiver = MidiReceiver()
+        sink.refused = 0
+        host.read_until(lambda r, expected=expected: r.sounding == expected and len(r.messages) >= 90)
+    sink.release_all()
+    assert host.read().silent
+
+
+def test_threads_may_release_while_another_sends(host, sink):
+    player, stop = Player(sink), threading.Event()
+
+    def drain():
+        while not stop.is_set():
+            host.read(0.01)
+
+    reader = threading.Thread(target=drain)
+    releaser = threading.Thread(target=lambda: [sink.release_all() for _ in range(300)])
+    reader.start()
+    releaser.start()
+    for count in range(1500):
+        player.play(onset(count % 88), offset(count % 88))
+    releaser.join()
+    sink.release_all()
+    stop.set()
+    reader.join()
+    assert host.read().silent
+
+
+def test_a_terminal_device_works_as_a_node_and_its_end_is_noticed():
+    main, side = os.openpty()
+    tty.setraw(side)
+    sink = UsbMidiSink(device=os.ttyname(side))
+    os.close(side)
+    Player(sink).play(onset(39))
+    receiver = MidiReceiver()
+    while not receiver.sounding:
+        receiver.feed(os.read(main, 4096))
+    assert receiver.sounding == {60: 1}
+    os.close(main)
+    wait_for(lambda: "absent" in repr(sink))
+    sink.close()
+
+
+def test_a_node_that_is_not_there_is_told_or_awaited(tmp_path):
+    with pytest.raises(SinkError, match="cannot open the MIDI port"):
+        UsbMidiSink(device=str(tmp_path / "midiC7D0"))
+    sink = UsbMidiSink(device=str(tmp_path / "midiC7D0"), wait=True)
+    Player(sink).play(onset(39), onset(40), offset(40))
+    os.mkfifo(tmp_path / "midiC7D0")
+    host = Host(tmp_path / "midiC7D0").open()
+    host.read_until(lambda r: r.sounding == {60: 1})
+    sink.close()
+    assert host.read().silent
+    host.close()
+
+
+def test_the_gadget_port_is_found_among_the_sound_cards(tmp_path):
+    assert find_gadget(tmp_path) is None
+    (tmp_path / "proc/asound").mkdir(parents=True)
+    (tmp_path / "dev/snd").mkdir(parents=True)
+    (tmp_path / "proc/asound/cards").write_text(
+        " 0 [Device         ]: USB-Audio - USB PnP Sound Device\n"
+        "                      C-Media USB PnP Sound Device at usb-3f980000\n"
+        " 2 [Ivories        ]: f_midi - f_midi\n"
+        "                      f_midi\n"
+    )
+    assert find_gadget(tmp_path) is None
+    (tmp_path / "dev/snd/midiC2D0").touch()
+    assert find_gadget(tmp_path) == tmp_path / "dev/snd/midiC2D0"
+
+
+def test_without_a_gadget_auto_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(usb_midi, "find_gadget", lambda: None)
+    with pytest.raises(SinkError, match="no USB-MIDI gadget port"):
+        UsbMidiSink()
