@@ -52,7 +52,9 @@ class Application:
         self.times = StageTimes()
         self.audio_spec = FrontEndSpec()
         self.strip_spec = StripSpec()
-        self.audio = self._load("audio", fingerprint(self.audio_spec, native.AUDIO_KERNEL_REVISION)) if audio else None
+        self.audio = (
+            self._load("audio", fingerprint(self.audio_spec, native.AUDIO_KERNEL_REVISION)) if audio else None
+        )
         self.video = self._load("video", self.strip_spec.fingerprint) if video else None
 
     def _load(self, kind: str, front_end: str) -> Network:

@@ -55,5 +55,7 @@ def load(kind: str, name: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise BackendError(f"{kind} back-end {name!r} needs a library that is missing here: {error}") from error
+        raise BackendError(
+            f"{kind} back-end {name!r} needs a library that is missing here: {error}"
+        ) from error
     return getattr(module, class_name)

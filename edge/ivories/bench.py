@@ -27,9 +27,7 @@ from ivories.transcribe import Recording, prepare, transcribe
 def run(config: Config, source: Path | None, *, latency: bool, console: Console) -> None:
     """Measure with ``source`` (default: the bundled take) and print tables."""
     media = probe(source or bundled_take())
-    recording = prepare(
-        Recording(audio=media if media.audio else None, video=media if media.video else None)
-    )
+    recording = prepare(Recording(audio=media if media.audio else None, video=media if media.video else None))
     if latency:
         _paced(config, recording, media, console)
     else:
@@ -53,8 +51,9 @@ def _fast(config: Config, recording: Recording, media: Media, console: Console) 
         delays = decision_delays(read_notes(truth), notes_of_events(transcript.events))
         if delays is not None:
             console.print(
-                f"Decision after the acoustic onset, {delays.notes} right notes: median {delays.median:.0f} ms, "
-                f"mean {delays.mean:.0f} ms, p95 {delays.p95:.0f} ms, p99 {delays.p99:.0f} ms."
+                f"Decision after the acoustic onset, {delays.notes} right notes: "
+                f"median {delays.median:.0f} ms, mean {delays.mean:.0f} ms, "
+                f"p95 {delays.p95:.0f} ms, p99 {delays.p99:.0f} ms."
             )
 
 
@@ -89,7 +88,10 @@ def _paced(config: Config, recording: Recording, media: Media, console: Console)
         table.add_column(name, justify="left" if name == "path" else "right")
     decided = np.array([left - e.decided_ns for e, left in onsets]) / 1e6
     total = np.array([left - e.t_ns for e, left in onsets]) / 1e6
-    for name, values in (("newest sensor data -> note sent", decided), ("estimated onset -> note sent", total)):
+    for name, values in (
+        ("newest sensor data -> note sent", decided),
+        ("estimated onset -> note sent", total),
+    ):
         if len(values):
             p50, p95, p99 = np.percentile(values, [50, 95, 99])
             row = (p50, p95, p99, values.max(), p95 - p50)

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -46,27 +45,17 @@ def main() -> NoReturn:
 
 
 def run_cli(commands: typer.Typer) -> int:
-    """Run ``commands`` on sys.argv; return the exit status, a user's mistake told in one sentence."""
+    """Run ``commands`` on sys.argv; return the exit status, a user's mistake told in one sentence.
+
+    Raises:
+        SystemExit: with 0, or with 2 after typer has told of an unknown option.
+    """
     try:
-        commands(standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except ConfigError as error:
-        _complain(error)
-        return 2
+        commands()
     except IvoriesError as error:
-        _complain(error)
-        return 1
+        print(f"ivories: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
     return 0
-
-
-def _complain(error: Exception) -> None:
-    print(f"ivories: {error}", file=sys.stderr)
 
 
 def _begin(config: Path | None, verbose: bool = False) -> Config:
@@ -85,7 +74,9 @@ def _begin(config: Path | None, verbose: bool = False) -> Config:
 
 @cli.command()
 def transcribe(
-    inputs: Annotated[list[Path] | None, typer.Argument(help="A sound file, a video file, or one of each.")] = None,
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="A sound file, a video file, or one of each.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="MIDI file to write; default: INPUT with .mid.")
     ] = None,
@@ -107,7 +98,8 @@ def transcribe(
     settings = _begin(config, verbose)
     request = offline.Request(
         inputs=tuple(inputs or ()), audio=audio, video=video, audio_only=audio_only, video_only=video_only,
-        corners=corners, calibration=calibration, output=output, events=events, truth=truth, realtime=realtime,
+        corners=corners, calibration=calibration, output=output, events=events, truth=truth,
+        realtime=realtime,
     )  # fmt: skip
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
@@ -128,7 +120,9 @@ def transcribe(
 
 @cli.command()
 def demo(
-    fast: Annotated[bool, typer.Option("--fast", help="As fast as the machine goes, without the live view.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="As fast as the machine goes, without the live view.")
+    ] = False,
     folder: Annotated[Path, typer.Option(help="Where demo.mid and demo.jsonl go.")] = Path(),
     config: ConfigOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
@@ -184,8 +178,12 @@ def devices() -> None:
 
 @cli.command()
 def bench(
-    source: Annotated[Path | None, typer.Argument(help="Recording to measure with; default: the bundled take.")] = None,
-    latency: Annotated[bool, typer.Option("--latency", help="Play it paced through the real threads.")] = False,
+    source: Annotated[
+        Path | None, typer.Argument(help="Recording to measure with; default: the bundled take.")
+    ] = None,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Play it paced through the real threads.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Measure time per stage, delays, and the share of real time on one core."""

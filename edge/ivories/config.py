@@ -17,20 +17,20 @@ Switch = Literal["auto", "on", "off"]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all sections: frozen, keyword-only."""
+    """Base of all sections."""
 
 
-class DeviceSection(Section):
+class DeviceSection(Section, frozen=True):
     name: str = "piano"
 
 
-class AudioSection(Section):
+class AudioSection(Section, frozen=True):
     source: Literal["auto", "alsa", "file", "synthetic", "off"] = "auto"
     device: str = "default"
     period_ms: float = 5.0
 
 
-class VideoSection(Section):
+class VideoSection(Section, frozen=True):
     source: Literal["auto", "picamera2", "v4l2", "file", "images", "synthetic", "off"] = "auto"
     device: str = "/dev/video0"
     width: int = 640
@@ -39,7 +39,7 @@ class VideoSection(Section):
     calibration: str = "/var/lib/ivories/calibration.json"
 
 
-class ModelsSection(Section):
+class ModelsSection(Section, frozen=True):
     folder: str = ""
     audio: str = "audio"
     video: str = "video"
@@ -47,7 +47,7 @@ class ModelsSection(Section):
     threads: int = 1
 
 
-class DecodingSection(Section):
+class DecodingSection(Section, frozen=True):
     policy: Policy = "balanced"
     refractory_ms: float = 60.0
     minimum_duration_ms: float = 30.0
@@ -55,17 +55,17 @@ class DecodingSection(Section):
     pedal: bool = True
 
 
-class UsbMidiSection(Section):
+class UsbMidiSection(Section, frozen=True):
     enabled: Switch = "auto"
     device: str = "auto"
 
 
-class AlsaSequencerSection(Section):
+class AlsaSequencerSection(Section, frozen=True):
     enabled: Switch = "auto"
     port: str = "Ivories"
 
 
-class MqttSection(Section):
+class MqttSection(Section, frozen=True):
     enabled: Switch = "auto"
     host: str = ""
     port: int = 1883
@@ -79,16 +79,16 @@ class MqttSection(Section):
     home_assistant: bool = True
 
 
-class RuntimeSection(Section):
+class RuntimeSection(Section, frozen=True):
     realtime_priority: int = 0
     lock_memory: bool = False
 
 
-class LogSection(Section):
+class LogSection(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """The whole configuration; attribute names are the TOML's table and key names."""
 
     device: DeviceSection = DeviceSection()
@@ -142,7 +142,7 @@ def load_config(path: Path | None = None) -> Config:
 def parse_config(raw: dict[str, Any], name: str = "configuration") -> Config:
     """Return the typed form of ``raw``; raises ConfigError that lists every mistake."""
     mistakes: list[str] = []
-    sections: dict[str, Section] = {}
+    sections: dict[str, Any] = {}
     kinds = {field.encode_name: field.type for field in msgspec.structs.fields(Config)}
     for section, content in raw.items():
         if section not in kinds:

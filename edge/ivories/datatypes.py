@@ -148,11 +148,11 @@ class KeyState:
     """(K,) of the last onset"""
 
 
-In = TypeVar("In", contravariant=True)
-Out = TypeVar("Out", covariant=True)
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
 
 
-class Stage(Protocol, Generic[In, Out]):
+class Stage(Protocol, Generic[In_contra, Out_co]):
     """A synchronous step of the path: no threads, no clock reads, results depend on the pushed items only."""
 
     @property
@@ -160,7 +160,7 @@ class Stage(Protocol, Generic[In, Out]):
         """Time between an event in the input and the output that tells of it."""
         ...
 
-    def push(self, item: In, /) -> Sequence[Out]:
+    def push(self, item: In_contra, /) -> Sequence[Out_co]:
         """Take one item and return the outputs that it completes."""
         ...
 

@@ -46,7 +46,9 @@ def run(config: Config, console: Console) -> int:
     for finding in examine(config):
         wrong += finding.verdict is Verdict.WRONG
         table.add_row(
-            finding.subject, f"[{colours[finding.verdict]}]{finding.verdict}[/]", finding.detail.replace("[", r"\[")
+            finding.subject,
+            f"[{colours[finding.verdict]}]{finding.verdict}[/]",
+            finding.detail.replace("[", r"\["),
         )
     console.print(table)
     return 1 if wrong else 0
@@ -77,7 +79,8 @@ def _networks(config: Config) -> Iterator[Finding]:
         network.runtime.run({n: np.zeros(t.shape, np.int8) for n, t in network.runtime.inputs.items()})
         yield Finding(
             f"{kind} network", Verdict.OK,
-            f"{network.manifest.name}, {network.manifest.parameters} parameters, {network.runtime.description}",
+            f"{network.manifest.name}, {network.manifest.parameters} parameters, "
+            f"{network.runtime.description}",
         )  # fmt: skip
         app.close()
 
@@ -121,14 +124,18 @@ def _calibration(config: Config) -> Finding:
     except IvoriesError as error:
         return Finding("keyboard position", Verdict.WRONG, str(error))
     skew_ms = found.audio_video_skew_ns / 1e6
-    detail = f"{path}, {found.width}x{found.height}, quality {found.quality:.2f}, eye-ear skew {skew_ms:+.1f} ms"
+    detail = (
+        f"{path}, {found.width}x{found.height}, quality {found.quality:.2f}, eye-ear skew {skew_ms:+.1f} ms"
+    )
     return Finding("keyboard position", Verdict.OK, detail)
 
 
 def _gadget() -> str:
     node = find_gadget()
     if node is None:
-        raise BackendError("no gadget port: only on a Pi's USB-C socket, after the gadget service has started")
+        raise BackendError(
+            "no gadget port: only on a Pi's USB-C socket, after the gadget service has started"
+        )
     return str(node)
 
 

@@ -66,7 +66,7 @@ class Instrument:
                     sink.discard()
                 else:
                     sink.close()
-            except Exception:  # the next sink must still be released  # noqa: PERF203
+            except Exception:  # the next sink must still be released
                 _log.exception("%s could not be released", sink.name)
         self._sinks = []
 
@@ -80,6 +80,6 @@ class Instrument:
                     for event in events:
                         sink.send(event, state)
                 except SinkError as error:
-                    _log.error("%s is given up: %s", sink.name, error)  # noqa: TRY400 - a sentence, no trace
+                    _log.error("%s is given up: %s", sink.name, error)
                     self.failed.append(str(error))
                     self._sinks.remove(sink)

@@ -119,7 +119,6 @@ class Live:
         self._sources: dict[str, Any] = {}
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
-        self._waiting_for_end = 0
         if microphone is not None:
             self._add("ears", lambda: self._sense("microphone", microphone, self._hear))
         if camera is not None:
@@ -137,14 +136,17 @@ class Live:
                     self._instrument.push(evidence)
                 elif not any(thread.is_alive() for thread in self._threads):
                     break
-            if self._failure is not None:
-                raise self._failure
-            self._instrument.finish()
+            if self._failure is None:
+                self._instrument.finish()
+            else:
+                self._instrument.abandon()
         except BaseException:
             self._instrument.abandon()
             raise
         finally:
             self._end()
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self) -> None:
         """End ``run`` soon; may be called from any thread and from a signal handler."""

@@ -32,7 +32,9 @@ def probe(path: Path) -> Media:
         raise SourceError(f"{path} is empty")
     try:
         with av.open(str(path)) as container:
-            video = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+            video = [
+                s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
+            ]
             duration = container.duration / av.time_base if container.duration else 0.0
             media = Media(path, bool(container.streams.audio), bool(video), duration)
     except (av.error.FFmpegError, OSError) as error:

@@ -128,9 +128,13 @@ def _add(recording: Recording, media: Media, request: Request) -> Recording:
         elif media.video and not recording.audio.video:
             takes_audio = False
         else:
-            raise ConfigError(f"both {recording.audio.path} and {media.path} give sound: name one with --audio")
+            raise ConfigError(
+                f"both {recording.audio.path} and {media.path} give sound: name one with --audio"
+            )
     if takes_video and recording.video is not None:
-        raise ConfigError(f"both {recording.video.path} and {media.path} give pictures: name one with --video")
+        raise ConfigError(
+            f"both {recording.video.path} and {media.path} give pictures: name one with --video"
+        )
     if takes_audio:
         recording = replace(recording, audio=media)
     if takes_video:

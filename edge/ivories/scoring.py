@@ -117,9 +117,7 @@ def score_notes(
         estimated_notes=len(estimate),
         onset_error_ms=float(np.median(np.abs(errors)) * 1e3) if len(errors) else math.nan,
         onset_bias_ms=float(np.median(errors) * 1e3) if len(errors) else math.nan,
-        velocity_r=_correlation(
-            reference["velocity"][matched[:, 0]], estimate["velocity"][matched[:, 1]]
-        ),
+        velocity_r=_correlation(reference["velocity"][matched[:, 0]], estimate["velocity"][matched[:, 1]]),
     )
 
 

@@ -9,12 +9,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from ivories import clock
 from ivories.app import Application
-from ivories.clock import SECOND, now_ns, seconds
-from ivories.datatypes import AudioBlock, NoteEvent, VideoFrame
-from ivories.errors import CalibrationError, IvoriesError, SourceError
+from ivories.clock import SECOND, seconds
+from ivories.datatypes import AudioBlock, KeyEvidence, NoteEvent, VideoFrame
+from ivories.errors import CalibrationError, SourceError
 from ivories.instrument import Instrument
 from ivories.media import Media
 from ivories.sinks.base import Sink
@@ -108,41 +108,38 @@ def _stream(
 ) -> Transcript:
     audio = SoundFileSource(recording.audio.path) if recording.audio else None
     video = VideoFileSource(recording.video.path) if recording.video else None
-    if audio is None and video is None:
-        raise IvoriesError("nothing to transcribe: name a sound or video file")
     audio_path = app.audio_path(audio.rate) if audio else None
     video_path = app.video_path(recording.calibration) if video else None
+
+    def evidence_of(item: AudioBlock | VideoFrame) -> list[KeyEvidence]:
+        if isinstance(item, AudioBlock):
+            return audio_path.push(item) if audio_path else []
+        return video_path.push(item) if video_path else []
+
     events: list[NoteEvent] = []
     loudest = 0.0
-    now_ns = start_ns = -1
-    epoch_ns = now_ns()
+    start_ns = end_ns = None
+    epoch_ns = clock.now_ns()
     try:
         for item in _in_order(audio, video):
             if realtime:
-                time.sleep(max(0.0, seconds(epoch_ns + _delivery_ns(item) - now_ns())))
+                time.sleep(max(0.0, seconds(epoch_ns + _delivery_ns(item) - clock.now_ns())))
             if isinstance(item, AudioBlock):
-                assert audio_path is not None  # noqa: S101 - blocks come from a source with a path
                 loudest = max(loudest, float(abs(item.samples).max(initial=0.0)))
-                evidence = audio_path.push(item)
-                now_ns = max(now_ns, item.t_ns + len(item.samples) * SECOND // item.rate)
-            else:
-                assert video_path is not None  # noqa: S101
-                evidence = video_path.push(item)
-                now_ns = max(now_ns, item.t_ns)
-            if start_ns < 0:
-                start_ns = item.t_ns
-            for one in evidence:
-                events += instrument.push(one)
-            progress(seconds(now_ns - start_ns))
+            for evidence in evidence_of(item):
+                events += instrument.push(evidence)
+            start_ns = item.t_ns if start_ns is None else start_ns
+            end_ns = _delivery_ns(item)
+            progress(seconds(end_ns - start_ns))
     finally:
         for source in (audio, video):
             if source is not None:
                 source.close()
-    if now_ns < 0:
+    if start_ns is None or end_ns is None:
         raise SourceError(f"{_names(recording)}: no sound and no pictures could be decoded")
-    if audio is not None and video is None and loudest < _SILENCE:
+    if video is None and loudest < _SILENCE:
         raise SourceError(f"{_names(recording)} is silent (below -80 dB full scale): nothing to transcribe")
-    return Transcript(events, seconds(now_ns - start_ns), recording.calibration)
+    return Transcript(events, seconds(end_ns - start_ns), recording.calibration)
 
 
 def _in_order(audio: AudioSource | None, video: VideoSource | None) -> Iterator[AudioBlock | VideoFrame]:

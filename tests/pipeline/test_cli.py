@@ -12,6 +12,7 @@ import soundfile
 
 from ivories.resources import bundled_take
 from ivories.scoring import read_notes, score_notes
+from ivories.sources.sound_file import SoundFileSource
 
 IVORIES = [sys.executable, "-c", "from ivories.cli import main; main()"]
 
@@ -70,14 +71,8 @@ def test_each_sense_alone_finds_notes(take, sense):
 def test_two_files_for_two_senses(take):
     path, folder = take
     sound = folder / "sound.wav"
-    subprocess.run(
-        [sys.executable, "-c",
-         "import sys, numpy as np, soundfile\n"
-         "from ivories.sources.sound_file import SoundFileSource\n"
-         "s = SoundFileSource(sys.argv[1]); x = np.concatenate([b.samples for b in s])\n"
-         "soundfile.write(sys.argv[2], x, s.rate)", path, sound],
-        check=True,
-    )  # fmt: skip
+    source = SoundFileSource(path)
+    soundfile.write(sound, np.concatenate([block.samples for block in source]), source.rate)
     done = ivories("transcribe", "--video", path, "--audio", sound, "-o", folder / "two.mid", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert len(read_notes(folder / "two.mid")) > 5
@@ -102,7 +97,9 @@ def _truncated(path):
     path.write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt ")
 
 
-@pytest.mark.parametrize(("name", "make"), [("empty.wav", _empty), ("noise.flac", _noise), ("cut.wav", _truncated)])
+@pytest.mark.parametrize(
+    ("name", "make"), [("empty.wav", _empty), ("noise.flac", _noise), ("cut.wav", _truncated)]
+)
 def test_unreadable_files_get_one_sentence_and_leave_nothing(tmp_path, name, make):
     make(tmp_path / name)
     done = ivories("transcribe", name, "-o", "out.mid", cwd=tmp_path)

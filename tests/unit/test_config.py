@@ -32,11 +32,18 @@ def test_round_trip():
 def test_all_mistakes_are_reported_at_once_with_the_nearest_key():
     with pytest.raises(ConfigError) as caught:
         parse_config(
-            {"audoi": {}, "mqtt": {"hsot": "x", "port": "many"}, "video": {"width": 7}, "decoding": {"policy": "x"}}
+            {
+                "audoi": {},
+                "mqtt": {"hsot": "x", "port": "many"},
+                "video": {"width": 7},
+                "decoding": {"policy": "x"},
+            }
         )
     message = str(caught.value)
-    for part in ("[audoi]", "did you mean audio?", "mqtt.hsot", "did you mean host?", "mqtt.port", "video.width",
-                 "160 to 4096", "decoding.policy"):  # fmt: skip
+    for part in (
+        "[audoi]", "did you mean audio?", "mqtt.hsot", "did you mean host?", "mqtt.port", "video.width",
+        "160 to 4096", "decoding.policy",
+    ):  # fmt: skip
         assert part in message
 
 

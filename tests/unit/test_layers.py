@@ -20,7 +20,9 @@ def imports_of(file):
     for node in ast.walk(ast.parse(file.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "ivories" else [node.module]
+            names = (
+                [f"{node.module}.{a.name}" for a in node.names] if node.module == "ivories" else [node.module]
+            )
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         for name in names:

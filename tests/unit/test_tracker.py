@@ -72,7 +72,11 @@ def test_eye_and_ear_together_are_surer_than_each():
 def test_a_sure_eye_sends_the_note_before_its_sound():
     onset_ns = 600 * MILLISECOND
     tracker = Tracker(SETTINGS)
-    events = [e for f in range(40) for e in tracker.push(video_evidence(f, [(39, onset_ns, 2 * onset_ns)], strength=9.5))]
+    events = [
+        e
+        for f in range(40)
+        for e in tracker.push(video_evidence(f, [(39, onset_ns, 2 * onset_ns)], strength=9.5))
+    ]
     first = onsets(events)[0]
     assert first.decided_ns < onset_ns
     assert abs(first.t_ns - onset_ns) < FRAME_NS
@@ -96,7 +100,10 @@ def test_skew_moves_the_eye():
     skew = 40 * MILLISECOND
     plain, moved = Tracker(SETTINGS), Tracker(SETTINGS, audio_video_skew_ns=skew)
     notes = [(10, 600 * MILLISECOND, 900 * MILLISECOND)]
-    first = [onsets([e for f in range(40) for e in t.push(video_evidence(f, notes, strength=9))])[0] for t in (plain, moved)]
+    first = [
+        onsets([e for f in range(40) for e in t.push(video_evidence(f, notes, strength=9))])[0]
+        for t in (plain, moved)
+    ]
     assert abs(first[1].t_ns - first[0].t_ns - skew) <= HOP_NS
 
 
@@ -107,8 +114,8 @@ def test_pedal_has_hysteresis():
     events = []
     for i, level in enumerate(levels):
         evidence = KeyEvidence(
-            Origin.AUDIO, (i + 1) * HOP_NS, HOP_NS, base.horizon_ns, base.onset, base.frame, None, base.velocity,
-            base.visible, float(level),
+            Origin.AUDIO, (i + 1) * HOP_NS, HOP_NS, base.horizon_ns, base.onset, base.frame, None,
+            base.velocity, base.visible, float(level),
         )  # fmt: skip
         events += tracker.push(evidence)
     assert [(e.kind, e.velocity) for e in events] == [(NoteKind.PEDAL, 127), (NoteKind.PEDAL, 0)]
@@ -133,7 +140,8 @@ def test_no_key_ever_starts_twice_or_ends_twice(seed, spread):
     for hop in range(60):
         evidence = KeyEvidence(
             Origin.AUDIO, (hop + 1) * HOP_NS, HOP_NS, tuple(h * HOP_NS for h in AUDIO_HORIZONS),
-            rng.normal(0, spread, (3, KEYS)).astype(np.float32), rng.normal(0, spread, KEYS).astype(np.float32),
+            rng.normal(0, spread, (3, KEYS)).astype(np.float32),
+            rng.normal(0, spread, KEYS).astype(np.float32),
             rng.normal(-2, spread, KEYS).astype(np.float32), rng.uniform(0, 1, KEYS).astype(np.float32),
             np.ones(KEYS, bool),
         )  # fmt: skip

@@ -28,7 +28,9 @@ def main() -> NoReturn:
 @cli.command("all")
 def train_all(
     run: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and reports.")],
-    smoke: Annotated[bool, typer.Option("--smoke", help="Minutes instead of hours, to see every step work.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Minutes instead of hours, to see every step work.")
+    ] = False,
     pianos: Annotated[Path | None, typer.Option(help="Folder of sampled pianos (SFZ folders).")] = None,
     performances: Annotated[Path | None, typer.Option(help="Folder of MIDI performances.")] = None,
 ) -> None:

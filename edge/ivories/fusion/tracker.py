@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from ivories.clock import MILLISECOND, SECOND
 from ivories.datatypes import (
-    KeyEvidence, KeyPosterior, KeyState, NoteEvent, NoteKind, Origin, read_only,
+    KeyEvidence,
+    KeyPosterior,
+    KeyState,
+    NoteEvent,
+    NoteKind,
+    Origin,
+    read_only,
 )  # fmt: skip
 from ivories.fusion.evidence_grid import BIN_NS, EvidenceGrid
 from ivories.fusion.key_filter import KeyFilter
@@ -70,7 +76,9 @@ class Tracker:
     def state(self) -> KeyState:
         """Keys as they are now."""
         return KeyState(
-            read_only(self._pressed.copy()), read_only(self._since_ns.copy()), read_only(self._velocity.copy())
+            read_only(self._pressed.copy()),
+            read_only(self._since_ns.copy()),
+            read_only(self._velocity.copy()),
         )
 
     def posterior(self, t_ns: int) -> KeyPosterior:

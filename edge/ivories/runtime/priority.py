@@ -29,7 +29,8 @@ def raise_priority(wishes: Wishes) -> list[str]:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(wishes.realtime_priority))
         except OSError as error:
             refused.append(
-                f"SCHED_FIFO {wishes.realtime_priority} refused ({error.strerror}): set LimitRTPRIO in the service"
+                f"SCHED_FIFO {wishes.realtime_priority} refused ({error.strerror}): "
+                "set LimitRTPRIO in the service"
             )
     if wishes.lock_memory:
         libc = ctypes.CDLL(None, use_errno=True)
