@@ -57,6 +57,8 @@ class AlsaSource:
         SourceError: the device is not there, is busy, or has no format that is understood.
     """
 
+    finite = False
+
     def __init__(self, device: str = "default", period_ms: float = 5.0, rate: int = RATE) -> None:
         self._device = device
         self._period_ms = period_ms
@@ -82,6 +84,10 @@ class AlsaSource:
         self._next = 0
         self.gaps = 0
         """How often sound was lost"""
+
+    def __repr__(self) -> str:
+        """Name it for the log."""
+        return f"ALSA {self._device}, {self.rate} Hz"
 
     def __iter__(self) -> Iterator[AudioBlock]:
         """Yield blocks until ``close``. A lost device is waited for, as long as it takes."""

@@ -29,6 +29,8 @@ class ImageFolderSource:
         SourceError: there is no image, one cannot be read, or they differ in size.
     """
 
+    finite = True
+
     def __init__(
         self, path: Path | str, fps: float = 30.0, *, realtime: bool = False, epoch_ns: int | None = None
     ) -> None:
@@ -43,6 +45,10 @@ class ImageFolderSource:
         self.duration_ns = round(len(self._files) * SECOND / fps)
         self.height, self.width = _read(self._files[0]).shape
         self._pace = Pace(realtime, epoch_ns)
+
+    def __repr__(self) -> str:
+        """Name it for the log."""
+        return f"{len(self._files)} images, {self.width} x {self.height}"
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield the frames. Raises SourceError at an image that is damaged or of another size."""

@@ -41,9 +41,11 @@ class Picamera2Source:
         SourceError: there is no such camera, or it is busy.
     """
 
+    finite = False
+
     def __init__(self, camera: int = 0, width: int = 640, height: int = 480, fps: float = 60.0) -> None:
         try:
-            import picamera2  # noqa: PLC0415 (comes with the operating system, only on a Raspberry Pi)
+            import picamera2  # comes with the operating system, only on a Raspberry Pi
         except ImportError as error:
             raise BackendError(
                 "the Raspberry Pi camera needs picamera2: sudo apt install python3-picamera2, "
@@ -64,6 +66,10 @@ class Picamera2Source:
             raise SourceError(
                 f"camera {camera} cannot be opened: {error}; check its cable and what else uses it"
             ) from error
+
+    def __repr__(self) -> str:
+        """Name it for the log."""
+        return f"Raspberry Pi camera {self._number}, {self.width} x {self.height}"
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield frames until ``close``. A camera that stands still is started again."""

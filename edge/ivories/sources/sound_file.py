@@ -47,6 +47,8 @@ class SoundFileSource:
         SourceError: the file is missing, empty, unreadable, or has no sound.
     """
 
+    finite = True
+
     def __init__(
         self,
         path: Path | str,
@@ -63,6 +65,10 @@ class SoundFileSource:
         self._block = max(1, round(self.rate * block_ms / 1000))
         self._pace = Pace(realtime, epoch_ns)
         self._begun = False
+
+    def __repr__(self) -> str:
+        """Name it for the log."""
+        return f"{self._track.path}, {self.rate} Hz"
 
     def __iter__(self) -> Iterator[AudioBlock]:
         """Yield the blocks, once. Raises SourceError when the file breaks off unreadably."""

@@ -61,6 +61,8 @@ class SyntheticSound:
         epoch_ns: monotonic time of the start, when ``realtime``.
     """
 
+    finite = True
+
     def __init__(
         self,
         seed: int = 0,
@@ -78,6 +80,10 @@ class SyntheticSound:
         self._samples = _sound(self.notes, round(seconds * rate), rate, seed)
         self._block = max(1, round(rate * block_ms / 1000))
         self._pace = Pace(realtime, epoch_ns)
+
+    def __repr__(self) -> str:
+        """Name it for the log."""
+        return f"synthetic sound, {self.rate} Hz"
 
     def __iter__(self) -> Iterator[AudioBlock]:
         """Yield the blocks."""
@@ -107,6 +113,8 @@ class SyntheticPictures:
         epoch_ns: monotonic time of the start, when ``realtime``.
     """
 
+    finite = True
+
     def __init__(
         self,
         seed: int = 0,
@@ -131,6 +139,10 @@ class SyntheticPictures:
         self._rng = np.random.default_rng(seed)
         self._key_of_pixel = _key_map(width, height, self.corners)
         self._pace = Pace(realtime, epoch_ns)
+
+    def __repr__(self) -> str:
+        """Name it for the log."""
+        return f"synthetic pictures, {self.width} x {self.height}"
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield the frames."""

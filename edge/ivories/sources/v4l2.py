@@ -45,6 +45,8 @@ class V4l2Source:
         SourceError: the camera is not there, is busy, or gives no pictures.
     """
 
+    finite = False
+
     def __init__(
         self, device: str = "/dev/video0", width: int = 640, height: int = 480, fps: float = 60.0
     ) -> None:
@@ -68,6 +70,10 @@ class V4l2Source:
         self.height: int = stream.height
         self.fps = _rate(self._container)
         log.info("camera %s: %d x %d at %g frames per second", device, self.width, self.height, self.fps)
+
+    def __repr__(self) -> str:
+        """Name it for the log."""
+        return f"V4L2 {self._device}, {self.width} x {self.height}"
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield frames until ``close``. A lost camera is waited for, as long as it takes."""

@@ -38,6 +38,8 @@ class VideoFileSource:
         SourceError: the file is missing, empty, unreadable, or has no pictures.
     """
 
+    finite = True
+
     def __init__(self, path: Path | str, *, realtime: bool = False, epoch_ns: int | None = None) -> None:
         self._path = Path(path)
         self._container = open_container(self._path)
@@ -61,6 +63,10 @@ class VideoFileSource:
             self._container.close()
             raise SourceError(f"{path}: not one picture of it can be decoded")
         self.height, self.width = self._first[1].shape
+
+    def __repr__(self) -> str:
+        """Name it for the log."""
+        return f"{self._path}, {self.width} x {self.height}"
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield the frames, once."""
