@@ -12,9 +12,17 @@ from ivories.sinks.rawmidi import find_gadget
 
 def run(console: Console) -> None:
     """Print one block per kind; what cannot be listed says why."""
-    _show(console, "Microphones (audio.device)", lambda: load("audio", "alsa").list_devices())
+    _show(console, "Microphones (audio.device)", list_microphones)
     _show(console, "Cameras (video.device)", _cameras)
     _show(console, "MIDI gadget (usb_midi.device)", _gadget)
+
+
+def list_microphones() -> list[str]:
+    """Return the names of ALSA's capture devices; raises BackendError without its library."""
+    load("audio", "alsa")  # tells what to install when that is what is missing
+    from ivories.sources.alsa import microphones
+
+    return microphones()
 
 
 def _show(console: Console, title: str, find: Callable[[], list[str]]) -> None:

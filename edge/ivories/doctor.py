@@ -15,8 +15,8 @@ from rich.table import Table
 
 from ivories import native
 from ivories.app import Application
-from ivories.backends import load
 from ivories.config import Config
+from ivories.devices import list_microphones
 from ivories.errors import BackendError, IvoriesError
 from ivories.sinks.rawmidi import find_gadget
 from ivories.vision import calibration as calibrations
@@ -98,7 +98,7 @@ def _wanted(subject: str, setting: str, probe: Callable[[], str]) -> Finding:
 def _microphones(config: Config) -> str:
     if config.audio.source not in {"auto", "alsa"}:
         return f"source {config.audio.source}"
-    found = load("audio", "alsa").list_devices()
+    found = list_microphones()
     if not found:
         raise BackendError("no ALSA capture device: plug in a USB microphone, then see `ivories devices`")
     return ", ".join(found)

@@ -172,7 +172,7 @@ class Live:
         self._threads.append(threading.Thread(target=guarded, name=name, daemon=True))
 
     def _sense(self, name: str, open_source: Callable[[], Any], consume: Callable[[Any], None]) -> None:
-        """Open a sensor, use it until it ends or is lost, open it again; a file ends for good."""
+        """Open a sensor and use it until it ends; one that is missing or breaks is opened again."""
         told = ""
         while not self._stop.is_set():
             try:
@@ -181,8 +181,7 @@ class Live:
                 _log.info("%s: %r", name, source)
                 told = ""
                 consume(source)
-                if getattr(source, "finite", False):
-                    return
+                return
             except (SourceError, BackendError) as error:
                 if str(error) != told:
                     _log.warning("%s: %s; trying again every %.0f s", name, error, _RETRY_S)
@@ -224,7 +223,7 @@ def run(config: Config, *, view: bool = False) -> None:
     hears, sees = config.audio.source != "off", config.video.source != "off"
     if not hears and not sees:
         raise BackendError("both senses are switched off: set audio.source or video.source to auto")
-    raise_priority(config.runtime)
+    raise_priority(realtime_priority=config.runtime.realtime_priority, lock_memory=config.runtime.lock_memory)
     app = Application(config, audio=hears, video=sees)
     path = Path(config.video.calibration)
     calibration = calibrations.load(path) if sees and path.exists() else None

@@ -121,16 +121,11 @@ def choose(request: Request) -> Recording:
 def _add(recording: Recording, media: Media, request: Request) -> Recording:
     takes_audio = media.audio and request.audio is None and not request.video_only
     takes_video = media.video and request.video is None and not request.audio_only
-    # Of a sound file and a video file, the sound file gives the sound.
-    if takes_audio and recording.audio is not None:
-        if recording.audio.video and not media.video:
-            recording = replace(recording, audio=None)
-        elif media.video and not recording.audio.video:
-            takes_audio = False
-        else:
-            raise ConfigError(
-                f"both {recording.audio.path} and {media.path} give sound: name one with --audio"
-            )
+    heard = recording.audio
+    if takes_audio and heard is not None:
+        if heard.video == media.video:
+            raise ConfigError(f"both {heard.path} and {media.path} give sound: name one with --audio")
+        takes_audio = heard.video  # of a sound file and a video file, the sound file gives the sound
     if takes_video and recording.video is not None:
         raise ConfigError(
             f"both {recording.video.path} and {media.path} give pictures: name one with --video"

@@ -66,7 +66,8 @@ def rest_image(frames: list[UInt8], calibration: Calibration) -> UInt8:
     share = max(1, len(ordered) // 3)
     spans = ordered[share - 1 :] - ordered[: len(ordered) - share + 1]
     middle = spans.argmin(axis=0) + share // 2
-    return np.take_along_axis(ordered, middle[None], axis=0)[0].astype(np.uint8)
+    rest: UInt8 = np.take_along_axis(ordered, middle[None], axis=0)[0].astype(np.uint8)
+    return rest
 
 
 def calibration_from(corners: str | None, file: Path | None, video: Path) -> Calibration:
