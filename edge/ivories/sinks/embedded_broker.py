@@ -92,11 +92,16 @@ def _start_mosquitto(program: str, port: int) -> Callable[[], None]:
             process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
-    if not _answers(port, lambda: process.poll() is None):
-        log = folder / "log"
-        reason = log.read_text().strip() if log.exists() else f"exit status {process.poll()}"
+    # Its own word counts, not an answer at the port: that may be somebody else's.
+    deadline = time.monotonic() + START_S
+    log = folder / "log"
+    said = ""
+    while " running" not in said and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+        said = log.read_text() if log.exists() else ""
+    if " running" not in said or process.poll() is not None:
         stop()
-        raise BackendError(f"mosquitto does not start on port {port}: {reason}")
+        raise BackendError(f"mosquitto does not start on port {port}: {said.strip() or 'no reason given'}")
     return stop
 
 
@@ -113,6 +118,7 @@ def _start_amqtt(port: int) -> Callable[[], None]:
         "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}},
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     }
+    started = threading.Event()
     failure: list[BaseException] = []
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
@@ -121,6 +127,7 @@ def _start_amqtt(port: int) -> Callable[[], None]:
         running.append((asyncio.get_running_loop(), stopping))
         broker = Broker(configuration)
         await broker.start()
+        started.set()
         await stopping.wait()
         with contextlib.suppress(TimeoutError):  # it waits for clients that do not leave
             await asyncio.wait_for(broker.shutdown(), STOP_S)
@@ -130,6 +137,8 @@ def _start_amqtt(port: int) -> Callable[[], None]:
             asyncio.run(serve())
         except Exception as error:
             failure.append(error)
+        finally:
+            started.set()
 
     thread = threading.Thread(target=run, name="amqtt", daemon=True)
     thread.start()
@@ -141,22 +150,10 @@ def _start_amqtt(port: int) -> Callable[[], None]:
                 loop.call_soon_threadsafe(stopping.set)
             thread.join(2 * STOP_S)
 
-    if not _answers(port, thread.is_alive):
+    if not started.wait(START_S) or failure:
         stop()
         raise BackendError(f"amqtt does not start on port {port}: {failure[0] if failure else 'no answer'}")
     return stop
-
-
-def _answers(port: int, alive: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + START_S
-    while alive() and time.monotonic() < deadline:
-        try:
-            socket.create_connection((HOST, port), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return True
-    return False
 
 
 def _free_port() -> int:
