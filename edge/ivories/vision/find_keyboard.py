@@ -8,7 +8,7 @@ import numpy as np
 
 from ivories.datatypes import UInt8, VideoFrame
 from ivories.errors import CalibrationError
-from ivories.keyboard import BLACK_KEY_LENGTH
+from ivories.keyboard import BLACK_KEY_LENGTH, IS_BLACK, KEY_CENTRE
 from ivories.vision import calibration as calibrations
 from ivories.vision.black_keys import Bars, Row, find_bars, find_rows
 from ivories.vision.calibration import Calibration
@@ -16,6 +16,7 @@ from ivories.vision.homography import Float64
 from ivories.vision.key_layout import Layout, Reading, best_layout, full_size_score, read_pattern
 from ivories.vision.key_pattern import PatternMatch, match_pattern
 from ivories.vision.plane_fit import PlaneMap
+from ivories.vision.refine import refine
 from ivories.vision.row_fit import fit_row
 
 _SEARCH_WIDTH: Final = 640  # pixels; black keys of an 88-key keyboard are then 5 to 8 pixels wide
@@ -51,7 +52,10 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
     _require_light(luma)
     small, scale = _shrink(luma)
     pattern, places = _search(small)
-    found, _layout = _orient(small, pattern, places)
+    found, layout = _orient(small, pattern, places)
+    black = KEY_CENTRE[IS_BLACK]
+    refined = refine(small, found, black, 0, 52, lens=True)
+    found = refined.found
     # k1 counts radii in half picture widths, so it stays when the picture is scaled
     to_full = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1.0]])
     return calibrations.from_homography(to_full @ found.matrix, width, height, k1=found.k1, quality=0.5)

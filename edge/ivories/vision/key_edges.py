@@ -1,0 +1,245 @@
+"""Measures how far the keys' edges lie from where a map says: gaps, black keys, front and back edge."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivories.datatypes import UInt8
+from ivories.keyboard import BLACK_KEY_LENGTH
+from ivories.vision.homography import Float64
+from ivories.vision.key_layout import sample
+from ivories.vision.plane_fit import PlaneMap
+from ivories.vision.viewpoint import front_face_depth
+
+PER_WHITE: Final = 16  # strip columns per white key
+_TOP: Final = -0.4
+_ROW: Final = 0.025  # white-key lengths
+_ROWS: Final = 76  # y from -0.4 to 1.5
+_WINDOW: Final = 4  # white keys
+_STRIDE: Final = 2
+_REACH: Final = 8  # columns either way: half a white key
+_BLACK_HALF: Final = 0.27
+_GAP_HALF: Final = 0.09
+_BLACK_BANDS: Final = ((0.08, 0.24), (0.24, 0.40), (0.40, 0.56))
+_GAP_BANDS: Final = ((0.69, 0.83), (0.83, 0.97))
+
+
+class Kind(IntEnum):
+    """What was measured, and along which axis."""
+
+    GAP_X = 0
+    BLACK_X = 1
+    BLACK_FRONT_Y = 2
+    FRONT_Y = 3
+    BACK_Y = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """n measurements: the feature that belongs at `place` is seen `offset` further along its axis."""
+
+    place: Float64
+    """(n, 2) plane"""
+    offset: Float64
+    """(n,) plane units of the axis"""
+    sigma: Float64
+    """(n,) standard deviation to expect, in white-key widths"""
+    kind: NDArray[np.intp]
+    """(n,) Kind"""
+
+    def where(self, kind: Kind) -> NDArray[np.bool_]:
+        """Return (n,) which measurements are of ``kind``."""
+        return np.asarray(self.kind == kind)
+
+
+class EdgeMeter:
+    """A strip of the picture along the keys and what can be measured in it.
+
+    Args:
+        luma: (H, W).
+        found: plane -> pixels; black keys lie at ``blacks``, gaps at whole x.
+        blacks: plane x of black-key centres.
+        low: x where the keys begin (whole).
+        high: x where they end (whole).
+    """
+
+    def __init__(self, luma: UInt8, found: PlaneMap, blacks: Float64, low: int, high: int) -> None:
+        margin = 1
+        self._found, self._low, self._high = found, low, high
+        self._x = low - margin + (np.arange((high - low + 2 * margin) * PER_WHITE) + 0.5) / PER_WHITE
+        self._y = _TOP + (np.arange(_ROWS) + 0.5) * _ROW
+        strip, inside = sample(luma, found, self._x, self._y)
+        self._strip = np.where(inside, strip, np.nan).astype(np.float64)
+        self._blacks = blacks[(blacks > low) & (blacks < high)]
+        self._off_black = np.abs(self._x[:, None] - blacks[None]).min(1)
+        self._off_gap = np.abs(self._x - np.round(self._x))
+
+    def measure(self) -> Offsets:
+        """Return all measurements that are clear enough to use."""
+        parts = [self._along(), self._black_fronts(), self._front_edge(), self._back_edge()]
+        return Offsets(
+            np.concatenate([p.place for p in parts]),
+            np.concatenate([p.offset for p in parts]),
+            np.concatenate([p.sigma for p in parts]),
+            np.concatenate([p.kind for p in parts]),
+        )
+
+    def _band(self, low: float, high: float) -> Float64:
+        return np.asarray(self._strip[(self._y > low) & (self._y < high)].mean(0))
+
+    def _along(self) -> Offsets:
+        """Correlate black keys and gaps with their pattern, a few keys at a time."""
+        parts = []
+        black = np.clip((self._off_black - _BLACK_HALF) * PER_WHITE, -1, 1)
+        gap = np.clip((self._off_gap - _GAP_HALF) * PER_WHITE, -1, 1)
+        for bands, template, kind, least, noise in (
+            (_BLACK_BANDS, black, Kind.BLACK_X, 0.65, 0.03),
+            (_GAP_BANDS, gap, Kind.GAP_X, 0.4, 0.025),
+        ):
+            for low, high in bands:
+                place, offset, likeness = _slide(self._band(low, high), template)
+                good = likeness > least
+                x = self._x[0] + place[good] / PER_WHITE
+                parts.append(
+                    (
+                        np.stack([x, np.full(len(x), (low + high) / 2)], 1),
+                        offset[good] / PER_WHITE,
+                        noise / likeness[good] ** 2,
+                        np.full(len(x), kind),
+                    )
+                )
+        return Offsets(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def _black_fronts(self) -> Offsets:
+        """Find where each black key's darkness ends; beside its middle, where no gap begins."""
+        rows = (self._y > 0.35) & (self._y < 0.9)
+        y = self._y[rows]
+        profiles = []
+        for x in self._blacks:
+            off = np.abs(self._x - x)
+            profiles.append(self._strip[np.ix_(rows, (off > 0.08) & (off < 0.22))].mean(1))
+        if not profiles:
+            return _none()
+        profile = np.stack(profiles)  # (blacks, rows)
+        dark, bright = profile[:, y < 0.5].mean(1), profile[:, y > 0.75].mean(1)
+        share = (profile - dark[:, None]) / np.maximum(bright - dark, 1e-6)[:, None]
+        above = share > 0.5
+        first = above.argmax(1)
+        row = np.arange(len(share))
+        good = (bright - dark > 12) & above.any(1) & (first > 0) & np.isfinite(profile).all(1)
+        before, after = share[row, first - 1], share[row, first]
+        place = y[first] - _ROW * (after - 0.5) / np.maximum(after - before, 0.05)
+        count = int(good.sum())
+        return Offsets(
+            np.stack([self._blacks[good], np.full(count, BLACK_KEY_LENGTH)], 1),
+            place[good] - BLACK_KEY_LENGTH,
+            np.full(count, 0.12),
+            np.full(count, Kind.BLACK_FRONT_Y),
+        )
+
+    def _front_edge(self) -> Offsets:
+        """Find the white keys' front edge: the first strong step near y = 1, not the foot of the front face."""
+        columns = self._off_gap > 0.18
+        depth = front_face_depth(self._found, (self._low + self._high) / 2)
+        return self._edge(columns, 1.0, 0.8, 1.4, depth, Kind.FRONT_Y, 0.08)
+
+    def _back_edge(self) -> Offsets:
+        columns = (self._off_black > 0.4) & (self._off_gap > 0.1)
+        return self._edge(columns, 0.0, 0.2, -0.35, 0.0, Kind.BACK_Y, 0.25)
+
+    def _edge(
+        self,
+        columns: NDArray[np.bool_],
+        at: float,
+        inner: float,
+        outer: float,
+        second: float,
+        kind: Kind,
+        sigma: float,
+    ) -> Offsets:
+        """Look for a change of brightness across ``at``, from ``inner`` (white keys) to ``outer``.
+
+        Args:
+            second: a further edge follows about so far behind, white-key lengths; 0 = none.
+        """
+        out = 1.0 if outer > inner else -1.0
+        steps = round(abs(outer - inner) / _ROW)
+        rows = np.clip(
+            np.round((inner - _TOP) / _ROW - 0.5 + out * np.arange(steps)).astype(int), 0, _ROWS - 1
+        )
+        y = self._y[rows]
+        places, offsets = [], []
+        for start in range(self._low, self._high - 5, 3):
+            take = columns & (self._x > start) & (self._x < start + 6)
+            with np.errstate(all="ignore"):
+                profile = np.median(self._strip[np.ix_(rows, take)], axis=1)
+            if not np.isfinite(profile).all():
+                continue
+            found = _first_edge((profile - profile[:4].mean()) / max(profile[:4].mean(), 8), y, at, second)
+            if found is not None:
+                places.append((start + 3.0, at))
+                offsets.append(found - at)
+        count = len(places)
+        return Offsets(
+            np.array(places).reshape(-1, 2),
+            np.array(offsets, np.float64),
+            np.full(count, sigma),
+            np.full(count, kind),
+        )
+
+
+def _none() -> Offsets:
+    return Offsets(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, np.intp))
+
+
+def _first_edge(profile: Float64, y: Float64, at: float, second: float) -> float | None:
+    """Return where the edge lies: a strong step near ``at``, better still with another one ``second`` behind."""
+    step = np.abs(profile[2:] - profile[:-2])
+    middle = y[1:-1]
+    peak = np.zeros(len(step), bool)
+    peak[1:-1] = (step[1:-1] >= step[:-2]) & (step[1:-1] > step[2:]) & (step[1:-1] > 0.06)
+    best: tuple[float, float] | None = None
+    for i in np.flatnonzero(peak):
+        bend = step[i - 1] - 2 * step[i] + step[i + 1]
+        place = middle[i] + 0.5 * (step[i - 1] - step[i + 1]) / min(bend, -1e-6) * (middle[1] - middle[0])
+        score = min(step[i], 0.4) - ((place - at) / 0.12) ** 2
+        if second > 0.02:
+            behind = (middle - place) / (second * np.sign(y[-1] - y[0]))
+            further = step[(behind > 0.6) & (behind < 1.5)]
+            score += 0.7 * min(float(further.max(initial=0.0)), 0.4)
+        if best is None or score > best[0]:
+            best = float(score), float(place)
+    return best[1] if best is not None and best[0] > 0 else None
+
+
+def _slide(profile: Float64, template: Float64) -> tuple[Float64, Float64, Float64]:
+    """Return window centres, best shifts (columns) and correlations of ``profile`` with ``template``."""
+    size, step = _WINDOW * PER_WHITE, _STRIDE * PER_WHITE
+    starts = np.arange(_REACH, len(profile) - size - _REACH + 1, step)
+    if not len(starts):
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    windows = np.lib.stride_tricks.sliding_window_view(profile, size)
+    shifts = np.arange(-_REACH, _REACH + 1)
+    seen = _normalized(windows[starts[:, None] + shifts[None]])  # (windows, shifts, size)
+    pattern = _normalized(np.lib.stride_tricks.sliding_window_view(template, size)[starts])
+    likeness = np.einsum("wsi,wi->ws", seen, pattern)
+    likeness = np.where(np.isfinite(likeness), likeness, -1.0)
+    peak = likeness.argmax(1)
+    inner = np.clip(peak, 1, len(shifts) - 2)
+    row = np.arange(len(starts))
+    before, top, after = likeness[row, inner - 1], likeness[row, inner], likeness[row, inner + 1]
+    bend = np.minimum(before - 2 * top + after, -1e-6)
+    shift = shifts[inner] + np.clip(0.5 * (before - after) / bend, -0.7, 0.7)
+    return starts + size / 2 - 0.5 + 0.5, shift, np.where(peak == inner, top, -1.0)
+
+
+def _normalized(rows: Float64) -> Float64:
+    """Return ``rows`` (..., n) less their straight-line trend, with norm 1."""
+    n = rows.shape[-1]
+    ramp = np.linspace(-1, 1, n)
+    flat = rows - rows.mean(-1, keepdims=True)
+    flat = flat - (flat @ ramp)[..., None] / (ramp @ ramp) * ramp
+    return np.asarray(flat / np.maximum(np.sqrt((flat * flat).sum(-1, keepdims=True)), 1e-6))
