@@ -2,14 +2,13 @@
 
 import hashlib
 import logging
-import shutil
-import subprocess
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from delegates import build_delegate
 from ivories.errors import BackendError
 from ivories.inference import resolver
 from ivories.inference.edgetpu import EdgeTpuRuntime, probe
@@ -18,41 +17,12 @@ from ivories.inference.manifest import Channel, Manifest
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_audio.tflite"
 
-# A delegate that takes no operator leaves the network to the CPU: enough to go the whole way through.
-DELEGATE = """
-#include <stdlib.h>
-#include <unistd.h>
-struct delegate { void *data; int (*prepare)(void *, struct delegate *); void *rest[8]; };
-static int prepare(void *context, struct delegate *self) { (void)context; (void)self; return 0; }
-void *tflite_plugin_create_delegate(char **k, char **v, size_t n, void (*report)(const char *)) {
-  (void)k; (void)v; (void)n; (void)report; (void)prepare;
-  %s
-}
-void tflite_plugin_destroy_delegate(void *delegate) { free(delegate); }
-"""
-BEHAVIOUR = {
-    "works": "struct delegate *d = calloc(1, sizeof *d); d->prepare = prepare; return d;",
-    "crashes": "abort();",
-    "hangs": "for (;;) sleep(1);",
-    "refuses": 'report("no device on the bus"); return NULL;',
-}
-
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """Return a function that builds a delegate library with the behaviour named."""
+    """Return a function that builds a delegate library with the mood named."""
     folder = tmp_path_factory.mktemp("delegates")
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler, "a C compiler is needed to build Ivories at all"
-
-    def build(behaviour):
-        source = folder / f"{behaviour}.c"
-        target = folder / f"lib{behaviour}.so"
-        source.write_text(DELEGATE % BEHAVIOUR[behaviour])
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", str(target), str(source)], check=True)
-        return str(target)
-
-    return build
+    return lambda mood: build_delegate(folder, mood)
 
 
 def test_a_delegate_that_works_is_used(library):
@@ -66,12 +36,12 @@ def test_a_delegate_that_works_is_used(library):
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "words"),
+    ("mood", "words"),
     [("crashes", "SIGABRT"), ("hangs", "did not answer"), ("refuses", "no device on the bus")],
 )
-def test_a_delegate_that_fails_is_refused_with_its_reason(library, behaviour, words):
+def test_a_delegate_that_fails_is_refused_with_its_reason(library, mood, words):
     with pytest.raises(BackendError, match=words):
-        EdgeTpuRuntime(TINY, library=library(behaviour), probe_seconds=2.0)
+        EdgeTpuRuntime(TINY, library=library(mood), probe_seconds=2.0)
 
 
 def test_a_missing_library_is_named():
