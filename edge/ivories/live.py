@@ -181,11 +181,12 @@ class Live:
                 _log.info("%s: %r", name, source)
                 told = ""
                 consume(source)
-                return
             except (SourceError, BackendError) as error:
                 if str(error) != told:
                     _log.warning("%s: %s; trying again every %.0f s", name, error, _RETRY_S)
                     told = str(error)
+            else:
+                return
             finally:
                 source = self._sources.pop(name, None)
                 if source is not None:

@@ -1,0 +1,140 @@
+"""The running instrument: threads, lost sensors, failures; the paths are scripted, the rest is real."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from ivories.datatypes import AudioBlock, NoteKind, VideoFrame
+from ivories.errors import SourceError
+from ivories.fusion.tracker import Tracker, TrackerSettings
+from ivories.instrument import Instrument
+from ivories.live import Live
+from ivories.runtime.timing import StageTimes
+from ivories.sinks.memory import MemorySink
+from support import audio_evidence, video_evidence
+
+SETTINGS = TrackerSettings(audio_thresholds=(2.0, 1.0, 0.0), video_thresholds=(3.0, 2.0, 1.0, 0.0))
+NOTES = [(39, 20, 60), (43, 30, 70)]
+
+
+class Sound:
+    """Blocks of 10 ms, five times as fast as real; may break once."""
+
+    rate = 16_000
+
+    def __init__(self, blocks=100, breaks_at=None, forever=False):
+        self.blocks, self.breaks_at, self.forever = blocks, breaks_at, forever
+        self.stopped = threading.Event()
+
+    def __iter__(self):
+        n = 0
+        while (n < self.blocks or self.forever) and not self.stopped.is_set():
+            if n == self.breaks_at:
+                raise SourceError("the cable was pulled")
+            yield AudioBlock(np.zeros(160, np.float32), self.rate, n * 160, n * 10_000_000)
+            n += 1
+            time.sleep(0.002)
+
+    def close(self):
+        self.stopped.set()
+
+
+class Pictures(Sound):
+    width = height = 8
+
+    def __iter__(self):
+        for n in range(self.blocks):
+            if self.stopped.is_set():
+                return
+            yield VideoFrame(np.zeros((8, 8), np.uint8), n * 33_333_333, 0, n)
+            time.sleep(0.0067)
+
+
+class ScriptedApp:
+    """Paths that know the notes."""
+
+    def __init__(self, fails_at=None):
+        self.fails_at = fails_at
+
+    def audio_path(self, rate):
+        app = self
+
+        class Path:
+            def push(self, block):
+                hop = block.first_sample // 160
+                if hop == app.fails_at:
+                    raise ZeroDivisionError("a bug")
+                return [audio_evidence(hop, NOTES, strength=(9, 9, 9))]
+
+        return Path()
+
+    def video_path(self, calibration, keep):
+        class Path:
+            def push(self, frame):
+                return [video_evidence(frame.sequence, [])]
+
+        return Path()
+
+
+def instrument(sink):
+    return Instrument(Tracker(SETTINGS), [sink], StageTimes())
+
+
+def onsets(sink):
+    return [e.key for e in sink.events if e.kind is NoteKind.ONSET]
+
+
+def test_both_sensors_run_to_the_end_and_no_note_is_left():
+    sink = MemorySink()
+    Live(ScriptedApp(), instrument(sink), Sound, Pictures).run()
+    assert sorted(set(onsets(sink))) == [39, 43]
+    assert not sink.states[-1].pressed.any()
+
+
+def test_a_missing_camera_does_not_stop_the_ears():
+    sink = MemorySink()
+
+    def no_camera():
+        raise SourceError("no camera")
+
+    live = Live(ScriptedApp(), instrument(sink), lambda: Sound(forever=True), no_camera)
+    threading.Timer(0.6, live.stop).start()
+    live.run()
+    assert sorted(set(onsets(sink))) == [39, 43]
+
+
+def test_a_lost_microphone_is_opened_again():
+    sources = [Sound(breaks_at=25), Sound()]
+    opened = []
+
+    def microphone():
+        opened.append(sources[len(opened)])
+        return opened[-1]
+
+    sink = MemorySink()
+    live = Live(ScriptedApp(), instrument(sink), microphone, None)
+    live.run()
+    assert len(opened) == 2
+    assert 43 in onsets(sink)
+
+
+def test_a_bug_releases_every_key_and_is_raised():
+    sink = MemorySink()
+    live = Live(ScriptedApp(fails_at=45), instrument(sink), Sound, None)
+    with pytest.raises(ZeroDivisionError):
+        live.run()
+    held = set()
+    for event in sink.events:
+        (held.add if event.kind is NoteKind.ONSET else held.discard)(event.key)
+    assert held == set()
+
+
+def test_stop_is_obeyed_at_once():
+    sink = MemorySink()
+    live = Live(ScriptedApp(), instrument(sink), lambda: Sound(forever=True), None)
+    threading.Timer(0.3, live.stop).start()
+    start = time.monotonic()
+    live.run()
+    assert time.monotonic() - start < 3.0

@@ -1,0 +1,111 @@
+"""Behind the networks: failing sinks, the end of a take, notes and delays out of events."""
+
+import numpy as np
+import pytest
+
+from ivories.datatypes import NoteEvent, NoteKind
+from ivories.errors import SinkError
+from ivories.fusion.tracker import Tracker, TrackerSettings
+from ivories.instrument import Instrument
+from ivories.report import decision_delays, notes_of_events
+from ivories.runtime.timing import StageTimes
+from ivories.scoring import NOTE_DTYPE, score_notes
+from ivories.sinks.memory import MemorySink
+from support import audio_evidence
+
+SETTINGS = TrackerSettings(audio_thresholds=(2.0, 1.0, 0.0), video_thresholds=(3.0, 2.0, 1.0, 0.0))
+
+
+class Breaking(MemorySink):
+    name = "breaking"
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def send(self, event, state):
+        raise SinkError("the disk is full")
+
+    def release_all(self):
+        self.calls.append("release")
+
+    def discard(self):
+        self.calls.append("discard")
+
+
+def play(instrument, hops=120):
+    return [
+        event
+        for hop in range(hops)
+        for event in instrument.push(audio_evidence(hop, [(39, 50, 90)], strength=(9, 9, 9)))
+    ]
+
+
+def test_a_failing_sink_is_left_out_and_told_at_the_end():
+    good, bad = MemorySink(), Breaking()
+    instrument = Instrument(Tracker(SETTINGS), [bad, good], StageTimes())
+    play(instrument)
+    assert len(good.events) == 2
+    with pytest.raises(SinkError, match="disk is full"):
+        instrument.finish()
+
+
+def test_finish_ends_a_note_that_still_sounds():
+    sink = MemorySink()
+    instrument = Instrument(Tracker(SETTINGS), [sink], StageTimes())
+    play(instrument, hops=70)
+    instrument.finish()
+    assert [e.kind for e in sink.events] == [NoteKind.ONSET, NoteKind.OFFSET]
+
+
+def test_abandon_discards_what_is_not_complete():
+    bad = Breaking()
+    Instrument(Tracker(SETTINGS), [bad], StageTimes()).abandon()
+    assert bad.calls == ["release", "discard"]
+
+
+def event(kind, key, t_s, decided_s=None, *, retracts=False):
+    t_ns = round(t_s * 1e9)
+    return NoteEvent(
+        kind, key, 70, t_ns, t_ns if decided_s is None else round(decided_s * 1e9), 1.0, retracts
+    )
+
+
+def test_notes_of_events_leaves_out_ghosts():
+    notes = notes_of_events(
+        [
+            event(NoteKind.ONSET, 10, 1.0, 1.04),
+            event(NoteKind.ONSET, 11, 1.1, 1.12),
+            event(NoteKind.OFFSET, 11, 1.15, retracts=True),
+            event(NoteKind.OFFSET, 10, 2.0),
+        ]
+    )
+    assert notes["pitch"].tolist() == [31]
+    assert notes["decided_s"][0] == pytest.approx(1.04)
+
+
+def test_decision_delay_counts_from_the_true_onset():
+    truth = np.array([(0.99, 2.0, 31, 70)], NOTE_DTYPE)
+    notes = notes_of_events([event(NoteKind.ONSET, 10, 1.0, 1.04), event(NoteKind.OFFSET, 10, 2.0)])
+    assert decision_delays(truth, notes).median == pytest.approx(50.0)
+    assert decision_delays(truth[:0], notes) is None
+
+
+def test_scores_follow_the_50_ms_rule():
+    truth = np.array([(1.0, 2.0, 60, 64), (3.0, 4.0, 62, 64)], NOTE_DTYPE)
+    found = np.array([(1.049, 2.0, 60, 64), (3.051, 4.0, 62, 64)], NOTE_DTYPE)
+    scores = score_notes(truth, found)
+    assert scores.f1 == pytest.approx(0.5)
+    assert scores.onset_bias_ms == pytest.approx(49.0)
+    assert score_notes(truth[:0], found).f1 == 0.0
+    assert score_notes(truth[:0], found[:0]).f1 == 1.0
+
+
+def test_stage_times_add_up():
+    ticks = iter([0, 1000, 5000, 8000])
+    times = StageTimes(clock=lambda: next(ticks))
+    for _ in range(2):
+        with times.measure("network"):
+            pass
+    (row,) = times.summary()
+    assert (row.calls, row.median_us, row.max_us) == (2, 2.0, 3.0)
