@@ -24,6 +24,8 @@ FIRST_RETRY_S: Final = 0.05
 LONGEST_RETRY_S: Final = 1.0
 CLOSE_S: Final = 0.1
 """How long ``close`` waits for a full node to take the last offsets"""
+SETTLE_S: Final = 0.02
+"""How long the last bytes may take from the kernel to a host that listens; then what is left is dropped"""
 STALE_S: Final = 0.5
 """A node that was full for longer had nobody listening: start clean when it opens"""
 
@@ -112,6 +114,7 @@ class UsbMidiSink:
                 self._flush()
         os.eventfd_write(self._bell, 1)
         self._keeper.join()
+        time.sleep(SETTLE_S if self._node is not None and self._full_since is None else 0)
         self._close_node()
         os.close(self._bell)
 
@@ -172,8 +175,7 @@ class UsbMidiSink:
 
     def _close_node(self) -> None:
         if self._node is not None:
-            if self._full_since is not None or self._broken:
-                drop_unsent(self._node)
+            drop_unsent(self._node)
             os.close(self._node)
             self._node = None
             self._full_since = None
