@@ -41,7 +41,7 @@ def test_a_delegate_that_works_is_used(library):
 )
 def test_a_delegate_that_fails_is_refused_with_its_reason(library, mood, words):
     with pytest.raises(BackendError, match=words):
-        EdgeTpuRuntime(TINY, library=library(mood), probe_seconds=2.0)
+        EdgeTpuRuntime(TINY, library=library(mood), probe_seconds=1.5)
 
 
 def test_a_missing_library_is_named():

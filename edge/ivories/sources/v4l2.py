@@ -20,11 +20,15 @@ from ivories.sources.video_file import luma_plane
 
 log = logging.getLogger(__name__)
 
-OPEN_S: Final = 5.0
+OPEN_S: Final = 3.0
 STALL_S: Final = 1.0
 """A camera that gives nothing for this long is opened again."""
 RETRY_S: Final = 0.25
 POLL_S: Final = 0.001
+EARLIEST: Final = 0.8
+"""Nothing is expected sooner than this part of a period after the frame before."""
+NONBLOCK: Final = "4"
+"""FFmpeg's AVFMT_FLAG_NONBLOCK, which has no name among the options"""
 FULL_RATE: Final = 0.9
 """A mode that reaches this part of the rate asked for will do."""
 
@@ -55,6 +59,7 @@ class V4l2Source:
         self._stop = threading.Event()
         self._iterated = False
         self._container: Any = None
+        self._due_ns = 0
         if not Path(device).exists():
             raise SourceError(
                 f"there is no camera {device}: plug it in; `ivories devices` lists what there is"
@@ -114,7 +119,7 @@ class V4l2Source:
             self._close_device()
 
     def _open(self, pixels: str | None) -> Any:
-        options = {**self._options, "fflags": "nonblock"}
+        options = {**self._options, "fflags": NONBLOCK}
         if pixels is not None:
             options["input_format"] = pixels
         return av.open(self._device, format="v4l2", options=options, timeout=(OPEN_S, OPEN_S))
@@ -162,9 +167,9 @@ class V4l2Source:
     def _next(self, period_ns: int) -> tuple[Any, int] | None:
         """Wait for one frame; return its luma and time, or None when told to stop or it was damaged."""
         began_ns = now_ns()
-        pause = 0.8 * period_ns / SECOND  # nothing can come sooner after the frame before
-        while not self._stop.wait(pause):
-            pause = POLL_S
+        pause_s = max(0.0, (self._due_ns - began_ns) / SECOND)
+        while not self._stop.wait(pause_s):
+            pause_s = POLL_S
             try:
                 packet = next(self._container.demux(video=0))
                 frames = packet.decode()
@@ -175,7 +180,9 @@ class V4l2Source:
             except av.error.InvalidDataError:
                 return None  # half a JPEG: cameras send them now and then
             if frames:
-                return luma_plane(frames[0]), self._time_ns(packet)
+                t_ns = self._time_ns(packet)
+                self._due_ns = t_ns + round(EARLIEST * period_ns)
+                return luma_plane(frames[0]), t_ns
         return None
 
     @staticmethod
