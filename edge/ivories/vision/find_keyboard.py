@@ -13,14 +13,16 @@ from ivories.vision import calibration as calibrations
 from ivories.vision.black_keys import Bars, Row, find_bars, find_rows
 from ivories.vision.calibration import Calibration
 from ivories.vision.homography import Float64
+from ivories.vision.key_edges import Kind
 from ivories.vision.key_layout import Layout, Reading, best_layout, full_size_score, read_pattern
-from ivories.vision.key_pattern import PatternMatch, match_pattern
+from ivories.vision.key_pattern import PATTERN, PatternMatch, match_pattern
 from ivories.vision.plane_fit import PlaneMap
 from ivories.vision.refine import refine
 from ivories.vision.row_fit import fit_row
 
 _SEARCH_WIDTH: Final = 640  # pixels; black keys of an 88-key keyboard are then 5 to 8 pixels wide
 _LEAST_BARS: Final = 7
+_STEP: Final = 7  # white keys further at a time
 # Size as a share of the picture's width, more than a black key; for bars that stand, that lie.
 _SPANS: Final = (
     (1 / 45, True, False),
@@ -52,6 +54,8 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
     _require_light(luma)
     small, scale = _shrink(luma)
     pattern, places = _search(small)
+    if len(places) < _ENOUGH:
+        pattern = _extend(small, pattern, places)
     found, layout = _orient(small, pattern, places)
     black = KEY_CENTRE[IS_BLACK]
     refined = refine(small, found, black, 0, 52, lens=True)
@@ -123,6 +127,22 @@ def _nothing_found(most: int) -> str:
         f"{seen}: point the camera so that the whole keyboard fills the picture's width, with even light and "
         "hands off the keys, or mark the corners by hand."
     )
+
+
+def _extend(luma: UInt8, pattern: PlaneMap, places: Float64) -> PlaneMap:
+    """Return ``pattern`` fitted outwards from the ``places`` of known black keys as far as keys are seen."""
+    low, high = places.min(), places.max()
+    for _ in range(8):
+        begin, end = int(np.floor(low)) - _STEP, int(np.ceil(high)) + _STEP
+        lens = high - low > 30
+        refined = refine(luma, pattern, PATTERN, begin, end, lens=lens, rounds=2, only=(Kind.BLACK_X,))
+        if not np.isfinite(refined.low) or not refined.low < refined.high:
+            break
+        pattern = refined.found
+        if refined.low > low - 1 and refined.high < high + 1:
+            break
+        low, high = min(low, refined.low), max(high, refined.high)
+    return pattern
 
 
 def _orient(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, Layout]:

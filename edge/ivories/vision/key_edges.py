@@ -12,7 +12,7 @@ from ivories.keyboard import BLACK_KEY_LENGTH
 from ivories.vision.homography import Float64
 from ivories.vision.key_layout import sample
 from ivories.vision.plane_fit import PlaneMap
-from ivories.vision.viewpoint import front_face_depth
+from ivories.vision.viewpoint import black_shift, front_face_depth
 
 PER_WHITE: Final = 16  # strip columns per white key
 _TOP: Final = -0.4
@@ -53,6 +53,10 @@ class Offsets:
     def where(self, kind: Kind) -> NDArray[np.bool_]:
         """Return (n,) which measurements are of ``kind``."""
         return np.asarray(self.kind == kind)
+
+    def take(self, which: NDArray[np.bool_]) -> "Offsets":
+        """Return the measurements picked by the mask."""
+        return Offsets(self.place[which], self.offset[which], self.sigma[which], self.kind[which])
 
 
 class EdgeMeter:
@@ -103,10 +107,12 @@ class EdgeMeter:
                 place, offset, likeness = _slide(self._band(low, high), template)
                 good = likeness > least
                 x = self._x[0] + place[good] / PER_WHITE
+                y = (low + high) / 2
+                raised = black_shift(self._found, x, y, _BLACK_HALF) if kind == Kind.BLACK_X else 0.0
                 parts.append(
                     (
-                        np.stack([x, np.full(len(x), (low + high) / 2)], 1),
-                        offset[good] / PER_WHITE,
+                        np.stack([x, np.full(len(x), y)], 1),
+                        offset[good] / PER_WHITE - raised,
                         noise / likeness[good] ** 2,
                         np.full(len(x), kind),
                     )

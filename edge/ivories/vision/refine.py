@@ -14,9 +14,9 @@ from ivories.vision.plane_fit import PlaneMap
 _LENGTH_IN_WIDTHS: Final = 6.4
 _HALF_SPAN: Final = 26.0
 _LENS_SIGMA: Final = 0.05
-# Black keys stand 12 mm above the plane: they look shifted away from the camera, by an amount that grows
-# along the keyboard (mean, slope; white-key widths at the ends), and differ in length between makers.
-_RAISED_SIGMA: Final = (0.06, 0.15)
+# How wrong the black keys' apparent shift may be, as the camera's distance is not known well: mean, and slope
+# along the keyboard (white-key widths at its ends). Black keys differ in length between makers.
+_RAISED_SIGMA: Final = (0.03, 0.06)
 _BLACK_LENGTH_SIGMA: Final = 0.12
 _BACK_SIGMA: Final = 0.15
 
@@ -30,10 +30,15 @@ class Refined:
     """white-key widths, median along the keyboard"""
     support: float
     """0..1: share of the places along the keyboard where edges were seen"""
+    low: float
+    """x of the first place where black keys were seen in line; nan without any"""
+    high: float
+    """x of the last one"""
 
 
 def refine(
-    luma: UInt8, found: PlaneMap, blacks: Float64, low: int, high: int, *, lens: bool, rounds: int = 4
+    luma: UInt8, found: PlaneMap, blacks: Float64, low: int, high: int, *, lens: bool, rounds: int = 4,
+    only: tuple[Kind, ...] = tuple(Kind),
 ) -> Refined:
     """Return ``found`` after ``rounds`` of measuring edges and solving for the map.
 
@@ -45,18 +50,23 @@ def refine(
         high: x where they end (whole).
         lens: estimate the distortion too.
         rounds: how often.
+        only: which edges to use.
     """
     residual, support = np.inf, 0.0
+    first = last = np.nan
     for _ in range(rounds):
         seen = EdgeMeter(luma, found, blacks, low, high).measure()
-        if len(seen.offset) < 8:
+        seen = seen.take(np.isin(seen.kind, only))
+        if len(seen.offset) < 6:
             break
         found, error = _solve(found, seen, (low + high) / 2, lens=lens)
         along = seen.where(Kind.GAP_X) | seen.where(Kind.BLACK_X)
         residual = float(np.median(np.abs(error[along]))) if along.any() else np.inf
         covered = np.unique(np.floor(seen.place[along, 0] / 2))
         support = min(1.0, 2 * len(covered) / max(1, high - low))
-    return Refined(found, residual, support)
+        black = seen.place[seen.where(Kind.BLACK_X), 0]
+        first, last = (float(black.min()), float(black.max())) if len(black) else (np.nan, np.nan)
+    return Refined(found, residual, support, first, last)
 
 
 def _solve(found: PlaneMap, seen: Offsets, centre: float, *, lens: bool) -> tuple[PlaneMap, Float64]:

@@ -9,6 +9,8 @@ from ivories.vision.homography import Float64
 from ivories.vision.plane_fit import PlaneMap
 
 _FACE_MM: Final = 20.0  # height of a white key's front face
+_BLACK_MM: Final = 11.0  # height of black keys above the white ones
+_ROOF: Final = 0.85  # width of a black key's top over that of its foot
 _FOCAL: Final = (0.6, 1.6)  # of the picture's width: what cameras have
 _USUAL_FOCAL: Final = 0.9
 
@@ -24,6 +26,27 @@ def front_face_depth(found: PlaneMap, x: float) -> float:
     return max(0.0, float(plane[1] / plane[2]) - 1.0)
 
 
+def black_shift(found: PlaneMap, x: Float64, y: float, half: float) -> Float64:
+    """Return how far the darkness of black keys at ``x`` (n,) seems shifted in the plane, white-key widths.
+
+    Their tops stand above the plane and look pushed away from the camera, while the near side still shows
+    down to the plane: the middle of the two is what a camera sees.
+
+    Args:
+        found: plane -> pixels.
+        x: black-key centres, white-key widths.
+        y: where along the keys, white-key lengths.
+        half: half a black key's width at its foot.
+    """
+    one = np.ones(len(x))
+    roof = np.stack([x * WHITE_KEY_WIDTH_MM, y * WHITE_KEY_LENGTH_MM * one, _BLACK_MM * one, one])
+    plane = np.linalg.solve(found.matrix, projection_mm(found) @ roof)
+    push = plane[0] / plane[2] - x
+    left = np.minimum(-half, push - _ROOF * half)
+    right = np.maximum(half, push + _ROOF * half)
+    return np.asarray((left + right) / 2)
+
+
 def projection_mm(found: PlaneMap) -> Float64:
     """Return (3, 4): millimetres (x right, y to the player, z up) -> ideal pixels.
 
@@ -31,10 +54,7 @@ def projection_mm(found: PlaneMap) -> Float64:
     from the plane's two orthogonal axes of known length (Zhang 2000), and where the view is too square to tell,
     it is taken as usual.
     """
-    to_centre = np.array(
-        [[1.0, 0, -(found.width - 1) / 2], [0, 1.0, -(found.height - 1) / 2], [0, 0, float(found.width)]]
-    )
-    to_centre[2, 2] = 1.0
+    to_centre = np.array([[1.0, 0, -(found.width - 1) / 2], [0, 1.0, -(found.height - 1) / 2], [0, 0, 1.0]])
     plane = to_centre @ found.matrix @ np.diag([1 / WHITE_KEY_WIDTH_MM, 1 / WHITE_KEY_LENGTH_MM, 1.0])
     first, second = plane[:, 0], plane[:, 1]
     # f^2 from r1 . r2 = 0 and |r1| = |r2|, each weighted by how much it says
