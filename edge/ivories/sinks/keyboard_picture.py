@@ -34,6 +34,7 @@ _RAMP: Final[tuple[tuple[float, Colour], ...]] = (
 )
 
 
+@lru_cache(maxsize=256)
 def velocity_colour(velocity: int) -> Colour:
     """Return the colour of a note of ``velocity`` 1..127."""
     x = min(1.0, max(0.0, velocity / 127))
@@ -43,6 +44,7 @@ def velocity_colour(velocity: int) -> Colour:
     return _RAMP[-1][1]
 
 
+@lru_cache(maxsize=4096)
 def mix(one: Colour, other: Colour, share: float) -> Colour:
     """Return ``one`` moved by ``share`` 0..1 towards ``other``."""
     r, g, b = (round(a + (z - a) * share) for a, z in zip(one, other, strict=True))
