@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -29,8 +30,10 @@ def write_int8(model: keras.Model, path: Path) -> None:
     """
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError("export needs KERAS_BACKEND=tensorflow")
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    import tensorflow as tf  # noqa: PLC0415 - training may run without it, behind another backend
+    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
+        convert_variables_to_constants_v2,
+    )
 
     inputs = {tensor.name: tensor for tensor in model.inputs}
     outputs = list(model.output)
@@ -53,8 +56,6 @@ def write_int8(model: keras.Model, path: Path) -> None:
 
 def _named(file: bytes, inputs: list[str], outputs: list[str]) -> bytes:
     """Give inputs and outputs, whose order conversion keeps, the names that it loses."""
-    import flatbuffers
-
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(file, 0))
     graph = model.subgraphs[0]
     for indices, names in ((graph.inputs, inputs), (graph.outputs, outputs)):
@@ -133,7 +134,7 @@ def sha256(path: Path) -> str:
 
 
 def finish(manifest: Manifest, path: Path, card: str) -> mappability.Report:
-    """Write NAME.toml beside the int8 file at ``path``, its section of README.md, and return the static check."""
+    """Write NAME.toml beside the int8 file and its section of README.md; return the static check."""
     save_manifest(manifest, path.with_suffix(".toml"))
     report = mappability.check(path)
     write_card(path.parent / "README.md", manifest.name, f"{card.strip()}\n\n```text\n{report}\n```")

@@ -15,11 +15,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 SUPPORTED = frozenset(
-    """ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED L2_NORMALIZATION
-    LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6
+    """ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED
+    L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6
     RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT
     SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH TRANSPOSE TRANSPOSE_CONV
-    UNIDIRECTIONAL_SEQUENCE_LSTM""".split()
+    UNIDIRECTIONAL_SEQUENCE_LSTM""".split()  # noqa: SIM905 - one name per line would hide the list
 )
 NEWEST_VERSION = {"CONV_2D": 5, "TRANSPOSE_CONV": 3}
 CHIP_BYTES = int(7.9 * 2**20)
@@ -55,10 +55,12 @@ class Report:
         operators = ", ".join(f"{name} x{n}" for name, n in sorted(self.operators.items()))
         lines = [
             f"{self.path.name}: {verdict}",
-            f"  {self.parameter_bytes / 1024:.0f} KiB of constants, {self.multiplications / 1e6:.1f} M "
-            f"multiply-accumulates per step; {operators}",
+            f"  {self.parameter_bytes / 1024:.0f} KiB of constants, "
+            + f"{self.multiplications / 1e6:.1f} M multiply-accumulates per step; {operators}",
         ]
-        return "\n".join(lines + [f"  error: {e}" for e in self.errors] + [f"  note: {n}" for n in self.notes])
+        return "\n".join(
+            lines + [f"  error: {e}" for e in self.errors] + [f"  note: {n}" for n in self.notes]
+        )
 
 
 class _Graph:
@@ -122,7 +124,9 @@ def _check_tensors(graph: _Graph, report: Report) -> None:
                 report.errors.append(f"{name} is {_TYPES[tensor.type]}, not int8")
 
 
-def _check_operator(graph: _Graph, operator: Any, name: str, report: Report) -> None:
+def _check_operator(  # noqa: C901, PLR0912 - one branch per rule
+    graph: _Graph, operator: Any, name: str, report: Report
+) -> None:
     inputs = [int(i) for i in operator.inputs]
     options, first = operator.builtinOptions, graph.shape(inputs[0])
     result = graph.shape(int(operator.outputs[0]))

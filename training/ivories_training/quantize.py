@@ -1,8 +1,8 @@
 """Quantization-aware layers for Keras 3: one set of layer objects walks through three phases.
 
 1. ``FLOAT``: convolution, batch normalization, activation, all in floating point.
-2. ``fold(model)`` puts batch normalization into kernel and bias; ``observe(model, batches)`` watches the range
-   of every activation.
+2. ``fold(model)`` puts batch normalization into kernel and bias; ``observe(model, batches)`` watches the
+   range of every activation.
 3. ``QUANTIZED``: kernels (per output channel, symmetric) and activations (per tensor) pass through
    ``keras.quantizers.fake_quant_with_min_max_vars``; fine-tuning now sees what the int8 file will compute.
 
@@ -45,7 +45,9 @@ class FakeQuant(keras.layers.Layer):
         name: layer name.
     """
 
-    def __init__(self, fixed: Range | None = None, momentum: float | None = 0.9, name: str | None = None) -> None:
+    def __init__(
+        self, fixed: Range | None = None, momentum: float | None = 0.9, name: str | None = None
+    ) -> None:
         super().__init__(name=name, dtype="float32", autocast=False)
         self.fixed = fixed
         self.momentum = momentum
@@ -149,7 +151,9 @@ class QuantConv2D(keras.layers.Layer):
         kernel = self.kernel
         if self.phase is Phase.QUANTIZED:
             peak = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=(0, 1, 2)), 1e-6))
-            kernel = keras.quantizers.fake_quant_with_min_max_vars(kernel, -peak, peak, narrow_range=True, axis=3)
+            kernel = keras.quantizers.fake_quant_with_min_max_vars(
+                kernel, -peak, peak, narrow_range=True, axis=3
+            )
         outputs = self.convolve(inputs, kernel) + self.bias
         if self.phase is Phase.STANDARDIZE and self.folded:
             outputs = self._standardize(outputs)
@@ -164,7 +168,7 @@ class QuantConv2D(keras.layers.Layer):
         return ops.conv(inputs, kernel, strides=self.strides, padding=self.padding)
 
     def _standardize(self, outputs: Any) -> Any:
-        """Scale kernel and bias so that ``outputs`` has mean 0 and deviation 1 per channel, and return that."""
+        """Scale kernel and bias so that ``outputs`` has mean 0 and deviation 1 per channel; return it."""
         values = np.asarray(ops.convert_to_numpy(ops.cast(outputs, "float32")))
         mean = values.mean(axis=(0, 1, 2))
         gain = 1.0 / np.maximum(values.std(axis=(0, 1, 2)), 1e-3)
@@ -182,7 +186,9 @@ class QuantConv2D(keras.layers.Layer):
             np.asarray(ops.convert_to_numpy(norm.moving_variance)) + norm.epsilon
         )
         mean = np.asarray(ops.convert_to_numpy(norm.moving_mean))
-        self.bias.assign((np.asarray(ops.convert_to_numpy(self.bias)) - mean) * gain + ops.convert_to_numpy(norm.beta))
+        self.bias.assign(
+            (np.asarray(ops.convert_to_numpy(self.bias)) - mean) * gain + ops.convert_to_numpy(norm.beta)
+        )
         self.kernel.assign(np.asarray(ops.convert_to_numpy(self.kernel)) * gain)
         norm.trainable = False
         self.folded = True
@@ -206,7 +212,8 @@ def standardize(model: keras.Model, batch: Any) -> None:
     """Start layers without batch normalization as if they had it: one batch sets gain and bias per channel.
 
     (Data-dependent initialization after Mishkin and Matas, "All you need is a good init".) Layers with a
-    fixed output range keep theirs. Run it once, before training, in float32.
+    fixed output range keep theirs. Run it once, before training, on a model of policy float32 (under mixed
+    precision a variable assigned inside a call is a copy).
     """
     set_phase(model, Phase.STANDARDIZE)
     for layer in quantized_layers(model):

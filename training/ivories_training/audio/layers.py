@@ -1,11 +1,11 @@
 """Layers of the audio network that exist in two forms: over a whole sequence, and for one hop.
 
-A tap is one place a convolution reads: a hop of the past or another key. Taps come in progressions
-(start, step, count), because a sum of a few dilated convolutions trains several times faster than slices
-stacked along the channels; for one hop the stack (PAD, SLICE, CONCATENATION, 1x1 convolution) computes the
-same and maps to an Edge TPU.
+A tap is one place a convolution reads: a hop of the past or another key. Over a sequence the layer is a sum
+of 1x1 convolutions of shifted inputs; for one hop it is one 1x1 convolution of the stacked taps (PAD, SLICE,
+CONCATENATION), which computes the same and maps to an Edge TPU.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -14,25 +14,17 @@ from keras import ops
 from ivories.keyboard import KEYS
 from ivories_training.quantize import FakeQuant, QuantConv2D
 
-Progression = tuple[int, int, int]
-"""(start, step, count)"""
-
-
-def taps(progressions: tuple[Progression, ...]) -> tuple[int, ...]:
-    """Return the offsets of all taps in order."""
-    return tuple(start + step * i for start, step, count in progressions for i in range(count))
-
 
 class TapConv(QuantConv2D):
     """Weights shared over keys and hops, reading several keys or several hops.
 
-    Input (B, T, W, Cin), read at ``progressions`` along ``axis``; or, for one hop, the taps already stacked:
+    Input (B, T, W, Cin), read at ``taps`` along ``axis``; or, for one hop, the taps already stacked:
     (1, 1, K, taps * Cin). Output (B, T, K, filters). What lies outside the input reads zero.
 
     Args:
         filters: output channels.
         channels: Cin.
-        progressions: taps; along "time" they are <= 0.
+        taps: offsets; along "time" they are <= 0.
         axis: "time" or "keys".
         relu: rectify.
         name: layer name.
@@ -42,7 +34,7 @@ class TapConv(QuantConv2D):
         self,
         filters: int,
         channels: int,
-        progressions: tuple[Progression, ...],
+        taps: Sequence[int],
         *,
         axis: Literal["time", "keys"],
         relu: bool = True,
@@ -50,8 +42,7 @@ class TapConv(QuantConv2D):
     ) -> None:
         super().__init__(filters, batch_norm=False, relu=relu, name=name)
         self.channels = channels
-        self.progressions = progressions
-        self.taps = taps(progressions)
+        self.taps = tuple(taps)
         self.axis = axis
 
     def build(self, input_shape: Any) -> None:
@@ -63,19 +54,15 @@ class TapConv(QuantConv2D):
     def convolve(self, inputs: Any, kernel: Any) -> Any:
         if inputs.shape[-1] == len(self.taps) * self.channels:
             return ops.conv(inputs, kernel)
-        kernel = ops.reshape(kernel, (len(self.taps), self.channels, self.filters))
+        # Not one dilated convolution: PyTorch's bfloat16 weight gradient of those is wrong on CPUs.
         padded, origin = self._pad(inputs)
-        outputs, first = None, 0
-        for start, step, count in self.progressions:
-            part = kernel[first : first + count]
-            first += count
-            begin, reach = origin + start, step * (count - 1)
+        outputs = None
+        for i, tap in enumerate(self.taps):
             if self.axis == "keys":
-                window = padded[:, :, begin : begin + reach + KEYS]
-                term = ops.conv(window, part[None], dilation_rate=(1, step))
+                window = padded[:, :, origin + tap : origin + tap + KEYS]
             else:
-                window = padded[:, begin:] if start + reach == 0 else padded[:, begin : start + reach]
-                term = ops.conv(window, part[:, None], dilation_rate=(step, 1))
+                window = padded[:, origin + tap : tap] if tap else padded[:, origin:]
+            term = ops.conv(window, kernel[:, :, i * self.channels : (i + 1) * self.channels])
             outputs = term if outputs is None else outputs + term
         return outputs
 
@@ -91,7 +78,9 @@ class TapConv(QuantConv2D):
         """(1, 1, W, Cin) -> (1, 1, K, taps * Cin), for one hop along "keys"."""
         padded, origin = self._pad(inputs)
         size = (1, 1, KEYS, self.channels)
-        return ops.concatenate([ops.slice(padded, (0, 0, origin + tap, 0), size) for tap in self.taps], axis=-1)
+        return ops.concatenate(
+            [ops.slice(padded, (0, 0, origin + tap, 0), size) for tap in self.taps], axis=-1
+        )
 
 
 class StemConv(QuantConv2D):

@@ -10,48 +10,19 @@ look back 1, 2, 4, ... hops; cross-key stages look at octaves, twelfths and neig
 from. Onset is judged at several horizons at once: at hop t the channel of horizon h speaks of hop t - h.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
 from ivories.keyboard import KEYS
-from ivories_training.audio.layers import KeyConstant, Progression, StemConv, TapConv
+from ivories_training.audio.layers import KeyConstant, StemConv, TapConv
+from ivories_training.audio.settings import NetworkConfig
 from ivories_training.quantize import FakeQuant, QuantConv2D
 
 BANDS = 291
 WINDOWS = 3
 LOGIT_RANGE = (-12.0, 12.0)
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Sizes of the audio network; the defaults are the shipped one."""
-
-    context: int = 3
-    """Hops seen by the first convolution"""
-    stem: int = 16
-    """Channels per semitone column"""
-    width: int = 40
-    """Channels per key"""
-    partials: tuple[Progression, ...] = ((-12, 12, 5), (19, 12, 3), (28, 6, 3), (38, 1, 1))
-    """Semitones from a key to the columns it reads: octave below, partials 1, 2, 4, 8; 3, 6, 12; 5, 7, 10; 9"""
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """Hops of look-back per residual layer"""
-    cross_before: tuple[int, ...] = (1, 3)
-    """Residual layers (by index) preceded by a stage across keys"""
-    cross_keys: tuple[Progression, ...] = ((-24, 12, 5), (-19, 38, 2), (-7, 14, 2), (-1, 2, 2))
-    """Keys that a cross-key stage looks at, relative to its own"""
-    bottleneck: int = 12
-    """Channels per looked-at key"""
-    horizons: tuple[int, ...] = (2, 5, 9)
-    """Onset horizons in hops"""
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the ``keys`` channels in order."""
-        return (*(f"onset@{h}" for h in self.horizons), "frame", "offset", "velocity")
 
 
 class AudioNetwork:
@@ -68,11 +39,12 @@ class AudioNetwork:
         self.gather = TapConv(c.width, c.stem, c.partials, axis="keys", relu=False, name="gather")
         self.key_constant = KeyConstant("key_constant")
         self.temporal = [
-            TapConv(c.width, c.width, ((-2 * d, d, 3),), axis="time", name=f"temporal_{d}") for d in c.dilations
+            TapConv(c.width, c.width, (-2 * d, -d, 0), axis="time", name=f"temporal_{d}") for d in c.dilations
         ]
         self.squeeze = {i: _pointwise(c.bottleneck, f"squeeze_{i}") for i in c.cross_before}
         self.cross = {
-            i: TapConv(c.width, c.bottleneck, c.cross_keys, axis="keys", name=f"cross_{i}") for i in c.cross_before
+            i: TapConv(c.width, c.bottleneck, c.cross_keys, axis="keys", name=f"cross_{i}")
+            for i in c.cross_before
         }
         self.cross_sum = {i: FakeQuant(name=f"cross_sum_{i}") for i in c.cross_before}
         self.temporal_sum = [FakeQuant(name=f"temporal_sum_{d}") for d in c.dilations]
@@ -82,7 +54,10 @@ class AudioNetwork:
         self.pedal_head = _logits(1, [0.0], "pedal_head")
 
     def sequence_model(self) -> keras.Model:
-        """Return the training graph: (B, T + context - 1, 291, 3) in 0..1 -> keys (B, T, K, C), pedal (B, T)."""
+        """Return the training graph.
+
+        Input (B, T + context - 1, 291, 3) in 0..1; outputs ``keys`` (B, T, K, C) and ``pedal`` (B, T).
+        """
         inputs = keras.Input((None, BANDS, WINDOWS), name="spectrum")
         keys, pedal = self._trunk(self.stem(self.input_range(inputs)), None)
         return keras.Model(inputs, {"keys": keys, "pedal": pedal[:, :, 0, 0]}, name="audio")
@@ -90,8 +65,8 @@ class AudioNetwork:
     def step_model(self) -> tuple[keras.Model, dict[str, list[int]]]:
         """Return the one-hop graph and, per state, the delays in hops that the host feeds back.
 
-        Inputs ``spectrum`` (1, context, 291, 3) and ``past_NAME`` (1, 1, K, 2C); outputs ``keys`` (1, 1, K, C),
-        ``pedal`` (1, 1) and ``state_NAME`` (1, 1, K, C).
+        Inputs ``spectrum`` (1, context, 291, 3) and ``past_NAME`` (1, 1, K, 2C); outputs ``keys``
+        (1, 1, K, channels), ``pedal`` (1, 1) and ``state_NAME`` (1, 1, K, C).
         """
         c = self.config
         inputs = keras.Input(batch_shape=(1, c.context, BANDS, WINDOWS), name="spectrum")
@@ -147,5 +122,10 @@ def _logits(filters: int, bias: list[float], name: str) -> QuantConv2D:
         return ops.reshape(ops.convert_to_tensor(bias, dtype=dtype), shape)
 
     return QuantConv2D(
-        filters, batch_norm=False, relu=False, output_range=LOGIT_RANGE, bias_initializer=initializer, name=name
+        filters,
+        batch_norm=False,
+        relu=False,
+        output_range=LOGIT_RANGE,
+        bias_initializer=initializer,
+        name=name,
     )

@@ -1,0 +1,63 @@
+"""Targets per hop and key, and which of them count.
+
+Hop j covers seconds [j, j + 1) * 0.01. The channel of horizon h at hop t is about an onset in hop t - h.
+Onsets are soft: 1 at the hop that holds the onset, falling to 0 within one and a half hops from its middle,
+so that the centre of mass of the evidence tells the time below the hop.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivories.keyboard import KEYS
+from ivories_training.performances import Performance
+
+HOP_S = 0.01
+Float32 = NDArray[np.float32]
+
+
+def targets(
+    played: Performance, hops: int, horizons: Sequence[int], first: int = 0
+) -> tuple[Float32, Float32]:
+    """Return targets for ``hops`` hops of an excerpt from hop ``first``.
+
+    Returns:
+        keys (hops, 88, len(horizons) + 4): onset per horizon, frame (sounding, pedal included), offset
+        (key-up, at the last horizon), velocity 0..1, and last a mask: 1 where velocity counts;
+        pedal (hops,): sustain pedal down.
+    """
+    late = horizons[-1]
+    onset = np.zeros((hops + late + 2, KEYS), np.float32)  # row i: hop first - late - 1 + i
+    offset, velocity = np.zeros_like(onset), np.zeros_like(onset)
+    frame = np.zeros((hops, KEYS), np.float32)
+    origin = first - late - 1
+    for note in played.notes:
+        key = int(note["key"])
+        _bump(onset[:, key], note["onset_s"] / HOP_S - origin)
+        _bump(offset[:, key], note["offset_s"] / HOP_S - origin)
+        at = int(note["onset_s"] // HOP_S) - origin
+        velocity[max(at - 1, 0) : max(at + 2, 0), key] = note["velocity"] / 127
+        begin, end = note["onset_s"] / HOP_S - first, note["sounding_end_s"] / HOP_S - first
+        frame[max(round(begin), 0) : max(round(end), 0), key] = 1
+    rows = {h: slice(late + 1 - h, late + 1 - h + hops) for h in horizons}
+    channels = [onset[rows[h]] for h in horizons]
+    heard = velocity[rows[late]]
+    channels += [frame, offset[rows[late]], heard, (heard > 0).astype(np.float32)]
+    pedal = np.zeros(hops, np.float32)
+    for down, up in played.pedal:
+        pedal[max(round(down / HOP_S) - first, 0) : max(round(up / HOP_S) - first, 0)] = 1
+    return np.stack(channels, axis=-1), pedal
+
+
+def _bump(column: Float32, at: float) -> None:
+    """Raise ``column`` to 1 at position ``at`` (in hops), sloping down beside it."""
+    centre = int(at)
+    for j in range(max(centre - 2, 0), min(centre + 3, len(column))):
+        column[j] = max(column[j], min(1.0, max(0.0, 1.5 - abs(at - 0.5 - j))))
+
+
+def energy(samples: NDArray[np.floating], hop: int) -> Float32:
+    """Return the sum of squares of each hop of one event's samples, (n // hop,) float32."""
+    whole = np.asarray(samples[: len(samples) // hop * hop], np.float64).reshape(-1, hop)
+    return np.sum(whole**2, axis=1).astype(np.float32)
