@@ -1,4 +1,4 @@
-"""Pictures of a flat keyboard for the video tests: drawn through a calibration, with hands, lamps and presses."""
+"""Pictures of a flat keyboard for the video tests: drawn through a calibration, with hands, lamps, presses."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def plane_picture(x, y, pressed=()):
 
 
 def picture(calibration=VGA, pressed=(), *, light=1.0, offset=0.0, hand=None, noise=0.0, seed=0):
-    """(H, W) uint8. ``hand``: (x0, x1, y0, y1) of a skin-coloured patch; ``light`` a number or a function of x."""
+    """(H, W) uint8. ``hand``: (x0, x1, y0, y1) of a grey patch; ``light``: a number or a function of x."""
     column, row = np.meshgrid(np.arange(calibration.width), np.arange(calibration.height))
     plane = calibration.to_plane(np.stack([column, row], -1))
     x, y = plane[..., 0], plane[..., 1]

@@ -34,9 +34,9 @@ static int32_t median(const uint16_t *histogram, int32_t count) {
   return bin * REST_ONE - REST_ONE / 2 + (count - 2 * before) * (REST_ONE / 2) / here;
 }
 
-/* A line through two robust points: the median level and the median change of the bright and of the dark pixels
- * of the back rows (both medians fall on the same pixels, as the change is monotone in the level). A step is taken
- * at once, a drift smoothly. */
+/* A line through two robust points: the median level and the median change of the bright and of the dark
+ * pixels of the back rows (both medians fall on the same pixels, as the change is monotone in the level). A
+ * step is taken at once, a drift smoothly. */
 bool rest_light_follow(rest_light *light, const rest_spec *spec, const uint16_t *rest, const uint8_t *inside,
                        const uint8_t *luma, int64_t elapsed_ns) {
   const int width = spec->keys * spec->columns;

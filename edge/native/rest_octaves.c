@@ -26,20 +26,24 @@ void rest_octaves_free(rest_octaves *o) {
   free(o->light);
 }
 
-static void compare_row(rest_octaves *o, const rest_spec *spec, const uint16_t *rest, const uint8_t *inside, int row) {
+static void compare_row(rest_octaves *o, const rest_spec *spec, const uint16_t *rest, const uint8_t *inside,
+                        int row) {
   const int width = spec->keys * spec->columns, reach = OCTAVE * spec->columns, first = row * width;
-  for (int x = 0; x < width; x++) {
+  for (int x = 0; x < reach && x < width; x++) {
     int level[OCTAVES_MOST], n = 0;
-    for (int at = x % reach; at < width && n < OCTAVES_MOST; at += reach) {
-      if (at == x || !inside[first + at]) continue;
-      int here = (rest[first + at] + REST_ONE / 2) >> REST_BITS, k = n++;
+    for (int at = first + x; at < first + width && n < OCTAVES_MOST; at += reach) {
+      if (!inside[at]) continue;
+      int here = (rest[at] + REST_ONE / 2) >> REST_BITS, k = n++;
       for (; k > 0 && level[k - 1] > here; k--) level[k] = level[k - 1];
       level[k] = here > 255 ? 255 : here;
     }
-    int own = (rest[first + x] + REST_ONE / 2) >> REST_BITS, outliers = n >= 6 ? 2 : n >= 4;
-    o->middle[first + x] = (uint8_t)(n ? level[n / 2] : own > 255 ? 255 : own);
-    o->least[first + x] = (uint8_t)(n >= 2 ? level[outliers] : 0);
-    o->most[first + x] = (uint8_t)(n >= 2 ? level[n - 1 - outliers] : 255);
+    const int outliers = n >= 6 ? 2 : n >= 4, known = n >= 3;
+    for (int at = first + x; at < first + width; at += reach) {
+      int own = (rest[at] + REST_ONE / 2) >> REST_BITS;
+      o->middle[at] = (uint8_t)(known ? level[n / 2] : own > 255 ? 255 : own);
+      o->least[at] = (uint8_t)(known ? level[outliers] : 0);
+      o->most[at] = (uint8_t)(known ? level[n - 1 - outliers] : 255);
+    }
   }
 }
 
@@ -59,8 +63,8 @@ static void spread_row(rest_octaves *o, const rest_spec *spec, int row) {
   }
 }
 
-/* A block's light is the median of its neighbourhood's, each judged by the rows next to the fallboard, where hands
- * come least. */
+/* A block's light is the median of its neighbourhood's, each judged by the rows next to the fallboard, where
+ * hands come least. */
 static void compare_light(rest_octaves *o, const rest_spec *spec, const uint16_t *rest) {
   const int width = spec->keys * spec->columns, end = (spec->back_first + spec->back_end + 1) / 2;
   int32_t recent[NEIGHBOURS];

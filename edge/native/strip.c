@@ -7,19 +7,20 @@
 
 struct strip {
   int rows, columns, pixels, height;
-  int seen;              /* differences in the ring, at most STRIP_FRAMES */
-  int newest;            /* plane of the ring written last */
-  ptrdiff_t stride;      /* the one that `base` was made for */
+  int seen;         /* differences in the ring, at most STRIP_FRAMES */
+  int newest;       /* plane of the ring written last */
+  ptrdiff_t stride; /* the one that `base` was made for */
   uint16_t *corner;
-  int32_t *base;         /* offset of each patch */
-  uint8_t *weights;      /* 16 per pixel, or 4 in rows whose patches are all 2 x 2 */
-  uint8_t *narrow;       /* (rows) 1: such a row */
+  int32_t *base;    /* offset of each patch */
+  uint8_t *weights; /* 16 per pixel, or 4 in rows whose patches are all 2 x 2 */
+  uint8_t *narrow;  /* (rows) 1: such a row */
   uint8_t *inside, *luma;
-  int8_t *ring;          /* STRIP_FRAMES planes */
+  int8_t *ring; /* STRIP_FRAMES planes */
   rest_image *rest;
 };
 
-strip *strip_new(const rest_spec *spec, int width, int height, const uint16_t *corner, const uint8_t *weights) {
+strip *strip_new(const rest_spec *spec, int width, int height, const uint16_t *corner,
+                 const uint8_t *weights) {
   strip *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   s->rows = spec->rows;

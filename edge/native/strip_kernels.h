@@ -1,5 +1,5 @@
-/* The two loops of the strip that compilers do not vectorize well: gathering patches and interleaving channels.
- * Each is written for SSE2, NEON and plain C; integers make them equal by construction. */
+/* The two loops of the strip that compilers do not vectorize well: gathering patches and interleaving
+ * channels. Each is written for SSE2, NEON and plain C; integers make them equal by construction. */
 #ifndef IVORIES_STRIP_KERNELS_H
 #define IVORIES_STRIP_KERNELS_H
 
@@ -71,7 +71,8 @@ static void gather_wide(const uint8_t *luma, ptrdiff_t stride, const int32_t *ba
   for (; i + 4 <= n; i += 4) {
     const uint8_t *w = weights + (size_t)i * 16;
     __m128i a = wide_sse2(luma + base[i], stride, w), b = wide_sse2(luma + base[i + 1], stride, w + 16);
-    __m128i c = wide_sse2(luma + base[i + 2], stride, w + 32), d = wide_sse2(luma + base[i + 3], stride, w + 48);
+    __m128i c = wide_sse2(luma + base[i + 2], stride, w + 32),
+            d = wide_sse2(luma + base[i + 3], stride, w + 48);
     __m128i ab = _mm_add_epi32(_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
     __m128i cd = _mm_add_epi32(_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
     store_4(out + i, by_255_sse2(_mm_add_epi32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd))));
@@ -95,8 +96,9 @@ static void gather_narrow(const uint8_t *luma, ptrdiff_t stride, const int32_t *
     ab = _mm_madd_epi16(_mm_unpacklo_epi8(ab, zero), _mm_unpacklo_epi8(weight, zero));
     cd = _mm_madd_epi16(_mm_unpacklo_epi8(cd, zero), _mm_unpackhi_epi8(weight, zero));
     __m128 x = _mm_castsi128_ps(ab), y = _mm_castsi128_ps(cd);
-    store_4(out + i, by_255_sse2(_mm_add_epi32(_mm_castps_si128(_mm_shuffle_ps(x, y, _MM_SHUFFLE(2, 0, 2, 0))),
-                                               _mm_castps_si128(_mm_shuffle_ps(x, y, _MM_SHUFFLE(3, 1, 3, 1))))));
+    store_4(out + i,
+            by_255_sse2(_mm_add_epi32(_mm_castps_si128(_mm_shuffle_ps(x, y, _MM_SHUFFLE(2, 0, 2, 0))),
+                                      _mm_castps_si128(_mm_shuffle_ps(x, y, _MM_SHUFFLE(3, 1, 3, 1))))));
   }
   for (; i < n; i++) out[i] = patch(luma + base[i], stride, weights + (size_t)i * 4, 2);
 }
@@ -124,8 +126,9 @@ static void gather_wide(const uint8_t *luma, ptrdiff_t stride, const int32_t *ba
     uint16x8_t four[2];
     for (int k = 0; k < 2; k++, w += 64) {
       const int32_t *b = base + i + 4 * k;
-      four[k] = vpaddq_u16(vpaddq_u16(wide_neon(luma + b[0], stride, w), wide_neon(luma + b[1], stride, w + 16)),
-                           vpaddq_u16(wide_neon(luma + b[2], stride, w + 32), wide_neon(luma + b[3], stride, w + 48)));
+      four[k] = vpaddq_u16(
+          vpaddq_u16(wide_neon(luma + b[0], stride, w), wide_neon(luma + b[1], stride, w + 16)),
+          vpaddq_u16(wide_neon(luma + b[2], stride, w + 32), wide_neon(luma + b[3], stride, w + 48)));
     }
     store_8(out + i, vpaddq_u16(four[0], four[1]));
   }
@@ -162,10 +165,12 @@ static void gather_narrow(const uint8_t *luma, ptrdiff_t stride, const int32_t *
 #endif
 
 /* Five planes of differences and the luma -> six channels, channel-last. */
-static void interleave(const int8_t *const plane[5], const uint8_t *luma, const uint8_t *inside, int8_t *out, int n) {
+static void interleave(const int8_t *const plane[5], const uint8_t *luma, const uint8_t *inside, int8_t *out,
+                       int n) {
   int i = 0;
 #if defined(STRIP_SSE2)
-  /* Each 8-byte store carries one pixel and two bytes that the next store overwrites; the last stays scalar. */
+  /* Each 8-byte store carries one pixel and two bytes that the next store overwrites; the last stays scalar.
+   */
   for (; i + 16 < n; i += 16) {
     __m128i p[6];
     for (int k = 0; k < 5; k++) p[k] = _mm_loadu_si128((const __m128i *)(plane[k] + i));

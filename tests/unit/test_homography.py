@@ -45,5 +45,5 @@ def test_barrel_pulls_corners_in_and_leaves_the_middle():
 )
 def test_impossible_points_are_a_sentence(points):
     plane = np.array(homography.KEYBOARD_CORNERS)[: len(points)]
-    with pytest.raises(CalibrationError, match="again|four"):
+    with pytest.raises(CalibrationError, match=r"again|four"):
         homography.from_points(plane, points)

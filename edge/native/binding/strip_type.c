@@ -1,13 +1,12 @@
-/* ivories._native.StripFrontEnd: strip.h for Python. Callers pass checked numpy arrays; sizes are checked again
- * here, so that no mistake can reach beyond a buffer. */
+/* ivories._native.StripFrontEnd: strip.h for Python. Callers pass checked numpy arrays; sizes are checked
+ * again here, so that no mistake can reach beyond a buffer. */
 #include <string.h>
 
 #include "strip.h"
 #include "types.h"
 
 typedef struct {
-  PyObject_HEAD
-  strip *core;
+  PyObject_HEAD strip *core;
   rest_spec spec;
   int width, height;
   int busy; /* a call is running without the interpreter lock */
@@ -50,18 +49,18 @@ static int init(StripFrontEnd *self, PyObject *args, PyObject *keywords) {
   }
   rest_spec s;
   long long tick, start, light;
-  if (!PyArg_ParseTuple(spec, "iiiiiLLLiiiiiiiiiiii", &s.rows, &s.keys, &s.columns, &s.back_first, &s.back_end,
-                        &tick, &start, &light, &s.still, &s.near, &s.busy, &s.jump, &s.busy_permille,
-                        &s.scene_permille, &s.settle, &s.follow, &s.trust, &s.recover, &s.replace,
-                        &s.ghost_permille))
+  if (!PyArg_ParseTuple(spec, "iiiiiLLLiiiiiiiiiiii", &s.rows, &s.keys, &s.columns, &s.back_first,
+                        &s.back_end, &tick, &start, &light, &s.still, &s.near, &s.busy, &s.jump,
+                        &s.busy_permille, &s.scene_permille, &s.settle, &s.follow, &s.trust, &s.recover,
+                        &s.replace, &s.ghost_permille))
     return -1;
   s.tick_ns = tick;
   s.start_ns = start;
   s.light_ns = light;
-  if (s.rows < 1 || s.keys < 1 || s.columns < 1 || (int64_t)s.rows * s.keys * s.columns > 1 << 22 || width < 4 ||
-      height < 4 || width > 65535 || height > 65535 || s.back_first < 0 || s.back_end > s.rows || tick < 1 ||
-      light < 1 || start < 0 || s.follow < 1 || s.near < 0 || s.near > 32 || s.trust < 0 || s.trust > 255 ||
-      s.recover > 255 || s.rows * s.columns > 65535) {
+  if (s.rows < 1 || s.keys < 1 || s.columns < 1 || (int64_t)s.rows * s.keys * s.columns > 1 << 22 ||
+      width < 4 || height < 4 || width > 65535 || height > 65535 || s.back_first < 0 || s.back_end > s.rows ||
+      tick < 1 || light < 1 || start < 0 || s.follow < 1 || s.near < 0 || s.near > 32 || s.trust < 0 ||
+      s.trust > 255 || s.recover > 255 || s.rows * s.columns > 65535) {
     PyErr_SetString(PyExc_ValueError, "strip front end: a size or time constant is out of range");
     return -1;
   }
@@ -190,7 +189,8 @@ static PyObject *get_luma(StripFrontEnd *self, PyObject *image) {
 
 static PyMethodDef methods[] = {
     {"push", (PyCFunction)push, METH_VARARGS, "push(picture, t_ns, out) -> bool: out filled"},
-    {"process", (PyCFunction)process, METH_VARARGS, "process(frames, t_ns, out, rectified) -> strips written"},
+    {"process", (PyCFunction)process, METH_VARARGS,
+     "process(frames, t_ns, out, rectified) -> strips written"},
     {"reset", (PyCFunction)reset, METH_NOARGS, "Forget everything seen."},
     {"set_rest", (PyCFunction)set_rest, METH_O, "Start from this rest image."},
     {"get_rest", (PyCFunction)get_rest, METH_O, "Fill the array with the rest image; False while unknown."},
