@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ivories import native
 from ivories.app import Application
-from ivories.clock import now_ns
+from ivories.clock import SECOND, now_ns
 from ivories.config import Config
 from ivories.datatypes import KeyState, NoteEvent, NoteKind
 from ivories.live import Live
@@ -73,11 +73,12 @@ def _paced(config: Config, recording: Recording, media: Media, console: Console)
     """Play the recording through the real threads at its own speed."""
     app = Application(config, audio=recording.audio is not None, video=recording.video is not None)
     stamps = _Stamps()
+    epoch_ns = now_ns() + SECOND  # one zero for sound and pictures, once both are open
     live = Live(
         app,
         app.instrument([stamps], recording.calibration),
-        (lambda: SoundFileSource(media.path, realtime=True)) if recording.audio else None,
-        (lambda: VideoFileSource(media.path, realtime=True)) if recording.video else None,
+        (lambda: SoundFileSource(media.path, realtime=True, epoch_ns=epoch_ns)) if recording.audio else None,
+        (lambda: VideoFileSource(media.path, realtime=True, epoch_ns=epoch_ns)) if recording.video else None,
         recording.calibration,
     )
     console.print(f"Playing {media.path.name} at its own speed, {media.duration_s:.0f} s ...")

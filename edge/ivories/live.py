@@ -24,6 +24,7 @@ from ivories.instrument import Instrument
 from ivories.outputs import build_sinks
 from ivories.runtime.mailbox import Mailbox, Overflow
 from ivories.runtime.priority import raise_priority
+from ivories.runtime.worker import Worker, pump
 from ivories.sources.base import AudioSource, VideoSource
 from ivories.vision import calibration as calibrations
 from ivories.vision.calibration import Calibration
@@ -117,40 +118,40 @@ class Live:
         self._frames: Mailbox[VideoFrame] = Mailbox("frames", 1, Overflow.KEEP_LATEST)
         self._stop = threading.Event()
         self._sources: dict[str, Any] = {}
-        self._failure: BaseException | None = None
-        self._threads: list[threading.Thread] = []
+        self._workers: list[Worker] = []
         if microphone is not None:
             self._add("ears", lambda: self._sense("microphone", microphone, self._hear))
         if camera is not None:
-            self._add("eyes", lambda: self._sense("camera", camera, self._look))
+            self._add("eyes", lambda: self._sense("camera", camera, self._look), self._frames.close)
             self._add("sight", self._see)
 
     def run(self) -> None:
         """Play until ``stop`` is called or every source has ended; raises what made a thread fail."""
-        for thread in self._threads:
-            thread.start()
+        for worker in self._workers:
+            worker.start()
         try:
-            while not self._stop.is_set() and self._failure is None:
+            while not self._stop.is_set():
                 evidence = self._evidence.get(timeout=_WAIT_S)
+                self._check()
                 if evidence is not None:
                     self._instrument.push(evidence)
-                elif not any(thread.is_alive() for thread in self._threads):
+                elif not any(worker.alive for worker in self._workers):
                     break
-            if self._failure is None:
-                self._instrument.finish()
-            else:
-                self._instrument.abandon()
+            self._check()
+            self._instrument.finish()
         except BaseException:
             self._instrument.abandon()
             raise
         finally:
             self._end()
-        if self._failure is not None:
-            raise self._failure
 
     def stop(self) -> None:
         """End ``run`` soon; may be called from any thread and from a signal handler."""
         self._stop.set()
+
+    def _check(self) -> None:
+        for worker in self._workers:
+            worker.check()
 
     def _end(self) -> None:
         self._stop.set()
@@ -158,18 +159,16 @@ class Live:
             source.close()
         self._frames.close()
         self._evidence.close()
-        for thread in self._threads:
-            thread.join(timeout=2.0)
+        for worker in self._workers:
+            worker.join(timeout=2.0)
 
-    def _add(self, name: str, work: Callable[[], None]) -> None:
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as error:
-                _log.exception("the %s thread failed", name)
-                self._failure = error
+    def _add(self, name: str, work: Callable[[], None], after: Callable[[], None] = lambda: None) -> None:
+        def ended(worker: Worker) -> None:
+            after()
+            if worker.failure is not None:
+                _log.error("the %s thread failed", name, exc_info=worker.failure)
 
-        self._threads.append(threading.Thread(target=guarded, name=name, daemon=True))
+        self._workers.append(Worker(name, work, ended))
 
     def _sense(self, name: str, open_source: Callable[[], Any], consume: Callable[[Any], None]) -> None:
         """Open a sensor and use it until it ends; one that is missing or breaks is opened again."""
@@ -194,25 +193,14 @@ class Live:
             self._stop.wait(_RETRY_S)
 
     def _hear(self, source: AudioSource) -> None:
-        path = self._app.audio_path(source.rate)
-        for block in source:
-            for evidence in path.push(block):
-                self._evidence.put(evidence)
+        pump(source, self._app.audio_path(source.rate), self._evidence)
 
     def _look(self, source: VideoSource) -> None:
         for frame in source:
             self._frames.put(frame)
 
     def _see(self) -> None:
-        path = self._app.video_path(self._calibration, self._keep)
-        while not self._stop.is_set():
-            frame = self._frames.get(timeout=_WAIT_S)
-            if frame is None:
-                if not any(t.name == "eyes" and t.is_alive() for t in self._threads):
-                    return
-                continue
-            for evidence in path.push(frame):
-                self._evidence.put(evidence)
+        pump(self._frames, self._app.video_path(self._calibration, self._keep), self._evidence)
 
 
 def run(config: Config, *, view: bool = False) -> None:

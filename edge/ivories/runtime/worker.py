@@ -1,17 +1,23 @@
 """A thread that cannot die in silence."""
 
-import logging
 import threading
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
-from ivories.datatypes import Stage
 from ivories.runtime.mailbox import Mailbox
-
-log = logging.getLogger(__name__)
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Taken_contra = TypeVar("Taken_contra", contravariant=True)
+Given_co = TypeVar("Given_co", covariant=True)
+
+
+class Pushable(Protocol[Taken_contra, Given_co]):
+    """A stage, or several of them in a row."""
+
+    def push(self, item: Taken_contra, /) -> Sequence[Given_co]:
+        """Take one item and return what it completes."""
+        ...
 
 
 class Worker:
@@ -58,13 +64,12 @@ class Worker:
             self._work()
         except BaseException as error:
             self.failure = error
-            log.debug("the %s thread failed", self.name, exc_info=True)
         finally:
             if self._ended is not None:
                 self._ended(self)
 
 
-def pump(items: Iterable[In], stage: Stage[In, Out], outbox: Mailbox[Out]) -> None:
+def pump(items: Iterable[In], stage: Pushable[In, Out], outbox: Mailbox[Out]) -> None:
     """Push ``items``, a source's or a mailbox's, through ``stage`` into ``outbox`` until one of them ends."""
     for item in items:
         for result in stage.push(item):

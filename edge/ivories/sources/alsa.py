@@ -57,8 +57,6 @@ class AlsaSource:
         SourceError: the device is not there, is busy, or has no format that is understood.
     """
 
-    finite = False
-
     def __init__(self, device: str = "default", period_ms: float = 5.0, rate: int = RATE) -> None:
         self._device = device
         self._period_ms = period_ms

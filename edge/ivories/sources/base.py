@@ -10,8 +10,6 @@ class AudioSource(Protocol):
     """Mono sound in blocks. Iteration ends with the file, or when ``close`` is called from another thread."""
 
     rate: int
-    finite: bool
-    """True if it ends by itself, as a file does"""
 
     def __iter__(self) -> Iterator[AudioBlock]: ...
 
@@ -25,8 +23,6 @@ class VideoSource(Protocol):
 
     width: int
     height: int
-    finite: bool
-    """True if it ends by itself, as a file does"""
 
     def __iter__(self) -> Iterator[VideoFrame]: ...
 

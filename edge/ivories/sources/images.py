@@ -29,8 +29,6 @@ class ImageFolderSource:
         SourceError: there is no image, one cannot be read, or they differ in size.
     """
 
-    finite = True
-
     def __init__(
         self, path: Path | str, fps: float = 30.0, *, realtime: bool = False, epoch_ns: int | None = None
     ) -> None:

@@ -41,8 +41,6 @@ class Picamera2Source:
         SourceError: there is no such camera, or it is busy.
     """
 
-    finite = False
-
     def __init__(self, camera: int = 0, width: int = 640, height: int = 480, fps: float = 60.0) -> None:
         try:
             import picamera2  # comes with the operating system, only on a Raspberry Pi

@@ -47,8 +47,6 @@ class SoundFileSource:
         SourceError: the file is missing, empty, unreadable, or has no sound.
     """
 
-    finite = True
-
     def __init__(
         self,
         path: Path | str,

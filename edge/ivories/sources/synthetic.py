@@ -61,8 +61,6 @@ class SyntheticSound:
         epoch_ns: monotonic time of the start, when ``realtime``.
     """
 
-    finite = True
-
     def __init__(
         self,
         seed: int = 0,
@@ -112,8 +110,6 @@ class SyntheticPictures:
         realtime: paced, with monotonic stamps.
         epoch_ns: monotonic time of the start, when ``realtime``.
     """
-
-    finite = True
 
     def __init__(
         self,

@@ -49,8 +49,6 @@ class V4l2Source:
         SourceError: the camera is not there, is busy, or gives no pictures.
     """
 
-    finite = False
-
     def __init__(
         self, device: str = "/dev/video0", width: int = 640, height: int = 480, fps: float = 60.0
     ) -> None:
@@ -198,8 +196,3 @@ class V4l2Source:
 
 def _rate(container: Any) -> float:
     return float(container.streams.video[0].average_rate or 30.0)
-
-
-def cameras() -> list[str]:
-    """Return the Video4Linux devices, for ``ivories devices``; not each of them is a camera."""
-    return [str(path) for path in sorted(Path("/dev").glob("video[0-9]*"))]

@@ -38,8 +38,6 @@ class VideoFileSource:
         SourceError: the file is missing, empty, unreadable, or has no pictures.
     """
 
-    finite = True
-
     def __init__(self, path: Path | str, *, realtime: bool = False, epoch_ns: int | None = None) -> None:
         self._path = Path(path)
         self._container = open_container(self._path)
