@@ -55,7 +55,7 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
     small, scale = _shrink(luma)
     pattern, places = _search(small)
     if len(places) < _ENOUGH:
-        pattern = _extend(small, pattern, places)
+        pattern, places = _extend(small, pattern, places)
     found, layout = _orient(small, pattern, places)
     black = KEY_CENTRE[IS_BLACK]
     refined = refine(small, found, black, 0, 52, lens=True)
@@ -129,8 +129,8 @@ def _nothing_found(most: int) -> str:
     )
 
 
-def _extend(luma: UInt8, pattern: PlaneMap, places: Float64) -> PlaneMap:
-    """Return ``pattern`` fitted outwards from the ``places`` of known black keys as far as keys are seen."""
+def _extend(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, Float64]:
+    """Return ``pattern`` fitted outwards from the ``places`` of known black keys, and all places then known."""
     low, high = places.min(), places.max()
     for _ in range(8):
         begin, end = int(np.floor(low)) - _STEP, int(np.ceil(high)) + _STEP
@@ -142,7 +142,7 @@ def _extend(luma: UInt8, pattern: PlaneMap, places: Float64) -> PlaneMap:
         if refined.low > low - 1 and refined.high < high + 1:
             break
         low, high = min(low, refined.low), max(high, refined.high)
-    return pattern
+    return pattern, PATTERN[(low - 1 <= PATTERN) & (high + 1 >= PATTERN)]
 
 
 def _orient(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, Layout]:

@@ -99,12 +99,12 @@ class EdgeMeter:
         parts = []
         black = np.clip((self._off_black - _BLACK_HALF) * PER_WHITE, -1, 1)
         gap = np.clip((self._off_gap - _GAP_HALF) * PER_WHITE, -1, 1)
-        for bands, template, kind, least, noise in (
-            (_BLACK_BANDS, black, Kind.BLACK_X, 0.65, 0.03),
-            (_GAP_BANDS, gap, Kind.GAP_X, 0.4, 0.025),
+        for bands, template, kind, least, noise, limits in (
+            (_BLACK_BANDS, black, Kind.BLACK_X, 0.62, 0.03, (20, 80)),
+            (_GAP_BANDS, gap, Kind.GAP_X, 0.4, 0.025, (0, 70)),
         ):
             for low, high in bands:
-                place, offset, likeness = _slide(self._band(low, high), template)
+                place, offset, likeness = _slide(self._band(low, high), template, limits)
                 good = likeness > least
                 x = self._x[0] + place[good] / PER_WHITE
                 y = (low + high) / 2
@@ -221,15 +221,24 @@ def _first_edge(profile: Float64, y: Float64, at: float, second: float) -> float
     return best[1] if best is not None and best[0] > 0 else None
 
 
-def _slide(profile: Float64, template: Float64) -> tuple[Float64, Float64, Float64]:
-    """Return window centres, best shifts (columns) and correlations of ``profile`` with ``template``."""
+def _slide(
+    profile: Float64, template: Float64, limits: tuple[int, int]
+) -> tuple[Float64, Float64, Float64]:
+    """Return window centres, best shifts (columns) and correlations of ``profile`` with ``template``.
+
+    Args:
+        profile: (n,) brightness along the keys.
+        template: (n,) what it should look like.
+        limits: percentiles to which brightness is clipped, so that a dark rim or a reflection does not lead.
+    """
     size, step = _WINDOW * PER_WHITE, _STRIDE * PER_WHITE
     starts = np.arange(_REACH, len(profile) - size - _REACH + 1, step)
     if not len(starts):
         return np.zeros(0), np.zeros(0), np.zeros(0)
     windows = np.lib.stride_tricks.sliding_window_view(profile, size)
     shifts = np.arange(-_REACH, _REACH + 1)
-    seen = _normalized(windows[starts[:, None] + shifts[None]])  # (windows, shifts, size)
+    low, high = np.percentile(windows[starts], limits, axis=1)[..., None, None]
+    seen = _normalized(np.clip(windows[starts[:, None] + shifts[None]], low, high))  # (windows, shifts, size)
     pattern = _normalized(np.lib.stride_tricks.sliding_window_view(template, size)[starts])
     likeness = np.einsum("wsi,wi->ws", seen, pattern)
     likeness = np.where(np.isfinite(likeness), likeness, -1.0)
