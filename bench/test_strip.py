@@ -1,10 +1,10 @@
-"""The strip front end beside the same strip made with OpenCV, and beside a plain copy of the frame; one thread.
+"""The strip front end beside the same strip made with OpenCV, and beside a plain copy of the frame.
 
-OpenCV's way: remap (bilinear, fixed-point maps), averaging two samples along each axis where the picture is
-finer than the strip, difference from the rest image, stack five of them and the luma channel-last, limit to
-int8. It keeps no rest image and follows no light, which the C path does besides. "Single" takes one sample per
-pixel and so aliases. Every third frame closes a tick of the rest image, which a median hides: the mean is
-printed too.
+One thread. OpenCV's way: remap (bilinear, fixed-point maps), averaging two samples along each axis where the
+picture is finer than the strip, difference from the rest image, stack five of them and the luma channel-last,
+limit to int8. It keeps no rest image and follows no light, which the C path does besides. "Single" takes one
+sample per pixel and so aliases. Every third frame closes a tick of the rest image, which a median hides: the
+mean is printed too.
 """
 
 import cv2

@@ -1,4 +1,4 @@
-"""Pictures of a flat keyboard for the video tests: drawn through a calibration, with hands, lamps, presses."""
+"""Pictures of a flat keyboard for the video tests, with hands, lamps and presses."""
 
 import numpy as np
 

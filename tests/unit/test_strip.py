@@ -1,6 +1,7 @@
 """The strip front end: geometry, exactness against a slow reference, streaming, awkward pictures."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from ivories.errors import CalibrationError
 from ivories.keyboard import IS_BLACK, KEY_CENTRE, KEYS
+from ivories.native import STRIP_KERNEL_REVISION
 from ivories.vision.calibration import from_corners
 from ivories.vision.strip import CHANNELS, FRAMES, StripFrontEnd, StripSpec, table
 from keyboard_pictures import BLACK, SECOND, VGA, WHITE, block, frame, picture, play
@@ -239,3 +241,15 @@ def test_clock_that_goes_back_does_no_harm():
     assert len(strips) == 40
     assert strips[0].frame_ns == 0
     assert np.abs(strips[-1].pixels[..., :FRAMES]).max() <= 1
+
+
+def test_bits_are_those_of_the_kernel_revision():
+    """A change of the bits must raise ``STRIP_KERNEL_REVISION`` in strip.h, and its hash stands here."""
+    rng = np.random.default_rng(5)
+    quiet = rng.integers(20, 236, (96, 512), np.uint8)
+    calibration = from_corners([(13, 14), (498, 12), (505, 80), (6, 84)], 512, 96)
+    lumas = np.stack([quiet + rng.integers(0, 4, quiet.shape, np.uint8) for _ in range(40)])
+    lumas[25:, 30:70, 200:260] //= 2
+    strips = StripFrontEnd(SPEC, calibration).process(lumas, np.arange(40) * (SECOND // 10))
+    found = hashlib.sha256(strips.tobytes()).hexdigest()[:16]
+    assert (STRIP_KERNEL_REVISION, found) == (1, "6e064f53c459ddde")
