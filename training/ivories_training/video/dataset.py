@@ -88,6 +88,7 @@ def render(
     folder: Path,
     music: Music,
     shards: range,
+    sequences: int = SEQUENCES,
     report: Callable[[str], None] = print,
 ) -> None:
     """Render the missing shards of ``shards``, and write what they were made with beside them."""
@@ -97,8 +98,8 @@ def render(
         if (folder / f"{index:05d}.npz").is_file():
             continue
         began = time.perf_counter()
-        render_shard(folder, index, music)
-        rate = SEQUENCES * (FRAMES_PER_SEQUENCE + 1) / (time.perf_counter() - began)
+        render_shard(folder, index, music, sequences)
+        rate = sequences * (FRAMES_PER_SEQUENCE + 1) / (time.perf_counter() - began)
         report(f"{folder.name} shard {index}: {rate:.0f} pictures/s")
 
 

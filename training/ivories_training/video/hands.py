@@ -71,6 +71,7 @@ class Hand:
         idle_x: where it is when it plays nothing, mm.
         span_s: (begin, end) of the time it will be asked for.
         rng: draws its habits.
+        arrives_s: before that it is away from the keyboard.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class Hand:
         idle_x: float,
         span_s: tuple[float, float],
         rng: np.random.Generator,
+        arrives_s: float = -1e9,
     ) -> None:
+        self._arrives_s = arrives_s
         self.room, self.look, self.left = room, look, left
         self._rest_y = float(rng.uniform(92, 132))
         self._sway = rng.uniform(0, 5, 3), rng.uniform(0.2, 1.2, 3), rng.uniform(0, 6.28, 3)
@@ -194,12 +197,14 @@ class Hand:
         tip = np.zeros((len(t), FINGERS, 3))
         tip[..., 0] = centre[:, None] + np.array([self._slot(f) for f in range(FINGERS)])
         tip[..., 1] = self._rest_y + into + (sway[:, 1] + self._velocity[1] * (t - self._middle_s))[:, None]
+        away = np.clip((self._arrives_s - t) / 0.5, 0, 1)
+        tip[..., 1] += (900.0 * away * away)[:, None]
         weight = np.zeros((len(t), FINGERS))
         for press in self._presses:
             rise = np.clip((t - press.begin_s + self._approach) / self._approach, 0, 1)
             fall = np.clip(1 - (t - press.end_s - 0.02) / 0.12, 0, 1)
             w = np.minimum(rise, fall)
-            w = w * w * (3 - 2 * w)
+            w = np.where(away > 0, 0.0, w * w * (3 - 2 * w))
             f = press.finger
             tip[:, f, 0] += w * (press.x - tip[:, f, 0])
             tip[:, f, 1] += w * (press.y - tip[:, f, 1])
@@ -250,7 +255,11 @@ class Hand:
 
 
 def random_hands(
-    room: Room, strokes: Strokes, span_s: tuple[float, float], rng: np.random.Generator
+    room: Room,
+    strokes: Strokes,
+    span_s: tuple[float, float],
+    rng: np.random.Generator,
+    arrives_s: float = -1e9,
 ) -> list[Hand]:
     """Return the hands of one stretch of time: two at the strokes, sometimes idle ones, sometimes none."""
     kind = rng.choice(["two", "idle", "none"], p=[0.78, 0.06, 0.16])
@@ -266,8 +275,8 @@ def random_hands(
     left_x = float(room.keys[low.key, 0].mean()) if len(low) else middle - float(rng.uniform(90, 350))
     right_x = float(room.keys[high.key, 0].mean()) if len(high) else left_x + float(rng.uniform(130, 450))
     hands = [
-        Hand(room, look, low, True, left_x, span_s, rng),
-        Hand(room, look, high, False, right_x, span_s, rng),
+        Hand(room, look, low, True, left_x, span_s, rng, arrives_s),
+        Hand(room, look, high, False, right_x, span_s, rng, arrives_s),
     ]
     if rng.random() < 0.1:
         hands.pop(int(rng.integers(2)))

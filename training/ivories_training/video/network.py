@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ivories.keyboard import KEYS
@@ -56,6 +57,7 @@ class OctaveConstant(keras.layers.Layer):
         super().__init__(name=name)
         self.range = FakeQuant()
         self.result = FakeQuant()
+        self._frozen: Any = None
 
     def build(self, input_shape: Any) -> None:
         self.constant = self.add_weight(shape=(1, 1, OCTAVE, int(input_shape[-1])), initializer="zeros", name="constant")
@@ -64,8 +66,15 @@ class OctaveConstant(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         keys = int(inputs.shape[2])
-        octaves = ops.tile(self.constant, (1, 1, -(-keys // OCTAVE), 1))[:, :, :keys]
-        return self.result(inputs + self.range(octaves))
+        constant = self.constant if self._frozen is None else ops.convert_to_tensor(self._frozen)
+        if self._frozen is None:
+            constant = ops.tile(constant, (1, 1, -(-keys // OCTAVE), 1))[:, :, :keys]
+        return self.result(inputs + self.range(constant))
+
+    def freeze(self) -> None:
+        """Spell the constant out for the whole keyboard: the Edge TPU knows no TILE."""
+        octaves = np.tile(ops.convert_to_numpy(self.constant), (1, 1, -(-KEYS // OCTAVE), 1))
+        self._frozen = octaves[:, :, :KEYS].astype(np.float32)
 
 
 class VideoNetwork:
@@ -85,7 +94,7 @@ class VideoNetwork:
         self.parts_down = QuantConv2D(c.parts, (3, 1), strides=(2, 1), name="parts_down")
         self.column = QuantConv2D(c.width, (3, 1), name="column")
         self.layers = [
-            QuantConv2D(c.width, (1, n), padding="same", quantize_output=False, name=f"neighbours_{i}")
+            QuantConv2D(c.width, (1, n), padding="same", name=f"neighbours_{i}")
             for i, n in enumerate(c.neighbours)
         ]
         self.sums = [FakeQuant(name=f"sum_{i}") for i in range(len(c.neighbours))]

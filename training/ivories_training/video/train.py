@@ -19,7 +19,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ivories.errors import ConfigError
-from ivories_training.quantize import observe
+from ivories_training.quantize import Phase, QuantConv2D, observe, quantized_layers, set_phase
 from ivories_training.video.dataset import every_sequence, shards
 from ivories_training.video.network import NetworkConfig, VideoNetwork
 from ivories_training.video.windows import Assembler, Windows, WindowsConfig, sequence_targets
@@ -59,6 +59,9 @@ class RenderConfig:
     train_shards: int = 120
     validation_shards: int = 6
     sequences: int = 32
+    clips: int = 8
+    """validation clips for the thresholds"""
+    clip_s: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -191,8 +194,8 @@ def run_phase(
     log(f"phase ends after {step} steps: {validation.report(model)}")
 
 
-def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> keras.Model:
-    """Train from shards in ``data``/train and ``data``/validation; return the quantized 88-key model.
+def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> VideoNetwork:
+    """Train from shards in ``data``/train and ``data``/validation; return the quantized network.
 
     Weights are kept in ``run`` after each phase. On a second call, a phase whose weights are there is skipped.
     """
@@ -219,7 +222,20 @@ def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> keras
     observe(model, batches)
     run_phase(model, config.quantized_phase, config, windows, _On(validation, whole), log)
     whole.save_weights(run / "quantized.weights.h5")
-    return whole
+    return network
+
+
+def trained(config: VideoConfig, run: Path) -> VideoNetwork:
+    """Return the quantized network that ``train`` left in ``run``."""
+    keras.mixed_precision.set_global_policy("float32")
+    network = VideoNetwork(config.network)
+    whole = network.model()
+    for layer in quantized_layers(whole):
+        if isinstance(layer, QuantConv2D):
+            layer.folded = True  # the kept weights are
+    set_phase(whole, Phase.QUANTIZED)
+    whole.load_weights(run / "quantized.weights.h5")
+    return network
 
 
 class _On:

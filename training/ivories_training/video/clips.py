@@ -1,0 +1,117 @@
+"""Clips: rendered playing as a camera would deliver it, from an empty keyboard on, with its truth.
+
+They judge and calibrate a network; training uses the short sequences.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivories.clock import SECOND
+from ivories.datatypes import VideoFrame
+from ivories.keyboard import LOWEST_PITCH
+from ivories.scoring import NOTE_DTYPE
+from ivories.vision.calibration import Calibration, from_corners
+from ivories.vision.strip import StripSpec
+from ivories_training.video.film import Film, scene_calibration, shaken
+from ivories_training.video.hands import random_hands
+from ivories_training.video.motion import Strokes, pressed, strokes_of
+from ivories_training.video.room import random_room
+from ivories_training.video.sensor import random_sensor
+
+QUIET_S = 2.2
+"""Time before the first note in which no hand is seen: the rest image is learnt"""
+
+
+@dataclass(frozen=True)
+class Clip:
+    name: str
+    calibration: Calibration
+    t_ns: NDArray[np.int64]
+    """(F,)"""
+    pictures: NDArray[np.uint8]
+    """(F, H, W)"""
+    notes: NDArray[np.void]
+    """NOTE_DTYPE"""
+    pressed: NDArray[np.bool_]
+    """(F, 88)"""
+    level: float
+    """mean luma of the keyboard: how dim it was"""
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Yield the pictures as a camera does."""
+        for i, picture in enumerate(self.pictures):
+            yield VideoFrame(picture, int(self.t_ns[i]), 0, i)
+
+
+def true_notes(strokes: Strokes) -> NDArray[np.void]:
+    """Return the strokes as ``scoring.NOTE_DTYPE``."""
+    rows = zip(strokes.onset_s, strokes.offset_s, strokes.key + LOWEST_PITCH, strokes.velocity, strict=True)
+    return np.array(sorted(rows), NOTE_DTYPE)
+
+
+def random_clip(seed: int, notes: NDArray[np.void], seconds: float, rate: float | None = None) -> Clip:
+    """Draw a scene and film ``seconds`` of ``notes`` (``performances.NOTE``) after a quiet beginning."""
+    rng = np.random.default_rng([seed, 0xC11B])
+    room = random_room(rng)
+    rate = rate or float(rng.choice([30.0, 25.0, 60.0], p=[0.7, 0.1, 0.2]))
+    begin = float(notes["onset_s"][0]) + float(rng.uniform(0, 1)) * max(
+        0.0, float(notes["onset_s"][-1] - notes["onset_s"][0]) - seconds
+    )
+    part = notes[(notes["onset_s"] >= begin) & (notes["onset_s"] < begin + seconds - QUIET_S - 0.3)].copy()
+    for name in ("onset_s", "offset_s"):
+        part[name] += QUIET_S - begin
+    part["offset_s"] = np.minimum(part["offset_s"], seconds)
+    strokes = strokes_of(part, rng)
+    times = np.arange(round(seconds * rate)) / rate
+    spec = StripSpec()
+    sensor = random_sensor(rng, room.body["white_albedo"])
+    hands = random_hands(room, strokes, (QUIET_S, seconds), rng, arrives_s=QUIET_S - 0.1)
+    exposure = float(rng.uniform(0.05, 0.9)) / rate
+    film = Film(room, sensor, strokes, times, exposure, hands, rng, spec=spec)
+    pictures = sensor.compress(list(film.exposures()))
+    calibration = shaken(scene_calibration(room), rng, float(rng.uniform(0, 0.05)))
+    return Clip(
+        name=f"render_{seed}",
+        calibration=calibration,
+        t_ns=np.round(times * SECOND).astype(np.int64),
+        pictures=np.stack([film.frame.paste(p) for p in pictures]),
+        notes=true_notes(strokes),
+        pressed=pressed(strokes, times),
+        level=float(np.mean(pictures[0])),
+    )
+
+
+def filmed_clip(video: Path) -> Clip:
+    """Read a filmed clip: NAME.mp4, NAME.mid (truth) and NAME_registration.json (corners).
+
+    Raises:
+        SourceError: a file is missing or damaged.
+    """
+    import json
+
+    import av
+
+    from ivories.errors import SourceError
+    from ivories.scoring import read_notes
+
+    try:
+        corners = json.loads(video.with_name(f"{video.stem}_registration.json").read_text("utf-8"))["corners_px"]
+        with av.open(str(video)) as container:
+            stream = container.streams.video[0]
+            decoded = [(f.pts * stream.time_base, f.to_ndarray(format="gray8")) for f in container.decode(stream)]
+    except (OSError, KeyError, ValueError, IndexError, av.error.FFmpegError) as error:
+        raise SourceError(f"{video} with {video.stem}_registration.json cannot be read: {error}") from error
+    pictures = np.stack([picture for _, picture in decoded])
+    t_ns = np.array([round(float(t) * SECOND) for t, _ in decoded], np.int64)
+    notes = read_notes(video.with_suffix(".mid"))
+    order = ("A0_back", "C8_back", "C8_front", "A0_front")
+    calibration = from_corners([corners[name] for name in order], pictures.shape[2], pictures.shape[1])
+    down = np.zeros((len(t_ns), 88), bool)
+    for note in notes:
+        held = (t_ns >= note["onset_s"] * SECOND) & (t_ns < note["offset_s"] * SECOND)
+        down[held, note["pitch"] - LOWEST_PITCH] = True
+    return Clip(video.stem, calibration, t_ns, pictures, notes, down, float(pictures.mean()))

@@ -1,0 +1,83 @@
+"""``ivories-train video ...``: render, train, evaluate, look."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+commands = typer.Typer(help="The video network: rendering, training, evaluation.", no_args_is_help=True)
+
+Run = Annotated[Path, typer.Option(help="Folder of this run: shards, checkpoints, the experiment's file.")]
+Performances = Annotated[Path | None, typer.Option(help="Folder of MIDI performances; none: invented ones.")]
+Model = Annotated[Path, typer.Option(help="Manifest of the int8 file.")]
+
+
+@commands.command()
+def train(
+    config: Annotated[Path, typer.Option(help="Experiment, see training/configs/video.toml.")],
+    run: Run,
+    performances: Performances = None,
+    models: Annotated[Path, typer.Option(help="Where the int8 file and its manifest go.")] = Path("models"),
+) -> None:
+    """Render what is missing, train, quantize, calibrate and export."""
+    from ivories_training.video.recipe import make_model
+
+    print(make_model(config, run, performances, models))
+
+
+@commands.command()
+def evaluate(
+    model: Model = Path("models/video.toml"),
+    performances: Performances = None,
+    clips: Annotated[int, typer.Option(help="Rendered clips of unseen pieces, rooms and cameras.")] = 12,
+    clip_seconds: Annotated[float, typer.Option(help="Length of each.")] = 12.0,
+    video: Annotated[
+        list[Path] | None, typer.Option(help="Filmed clips instead: NAME.mp4 with NAME.mid beside it.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="earliest, balanced or surest.")] = "balanced",
+    report: Annotated[Path | None, typer.Option(help="Write the scores here as JSON.")] = None,
+) -> None:
+    """Score the int8 file through the device's own stages."""
+    from ivories_training.video import evaluate as scoring
+    from ivories_training.video.clips import filmed_clip
+    from ivories_training.video.recipe import test_clips
+
+    watcher = scoring.Watcher(model)
+    if video:
+        films = (filmed_clip(path) for path in video)
+    else:
+        films = test_clips(performances, "test", clips, clip_seconds)
+    thresholds = watcher.manifest.thresholds[policy]
+    scores = [scoring.score(clip, watcher.watch(clip), thresholds) for clip in films]
+    print(scoring.clip_table(scores))
+    print({name: round(value, 3) for name, value in scoring.summary(scores).items()})
+    if report is not None:
+        scoring.save(scores, report)
+
+
+@commands.command("contact-sheet")
+def contact_sheet(
+    out: Annotated[Path, typer.Argument(help="PNG to write.")],
+    shards: Annotated[Path | None, typer.Option(help="Folder of shards to show strips of.")] = None,
+    seed: Annotated[int, typer.Option(help="First scene to show whole, where no shards are named.")] = 0,
+    video: Annotated[list[Path] | None, typer.Option(help="Filmed clips to stand beside them.")] = None,
+) -> None:
+    """Make one picture of what the network is shown."""
+    from ivories_training.video import contact_sheet as sheet
+
+    if shards is not None:
+        sheet.strips(shards, out)
+    else:
+        sheet.scenes(seed, out, video or [])
+
+
+@commands.command("render-take")
+def render_take(
+    out: Annotated[Path, typer.Argument(help="Folder for take.mp4, take.mid, take.json.")],
+    soundfont: Annotated[Path, typer.Option(help="SF2 file that plays the sound.")],
+) -> None:
+    """Render the demo take: a small piece, its sound, its exact truth."""
+    from ivories_training.video.take import render_demo_take
+
+    for path in render_demo_take(out, soundfont):
+        print(path)

@@ -1,0 +1,53 @@
+"""The whole way from an experiment's file to an int8 file with its manifest."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ivories_training.mappability import Report
+from ivories_training.performances import Split
+from ivories_training.video.clips import Clip, random_clip
+from ivories_training.video.dataset import Music, render
+
+_FIRST_CLIP = {"train": 10_000, "validation": 20_000, "test": 30_000}
+CARD = """\
+## video
+
+Sees which keys move and are pressed. Input: the key-aligned strip of five frames' differences from the rest
+image and the newest luma; output: onset at four horizons, pressed, velocity and visible, per key.
+
+Trained on rendered keyboards, hands, cameras and lights alone; no picture of a person or of a real room was
+used. It knows keyboards of 88 keys in the usual proportions. Covered keys and keys outside the picture are
+reported as not visible rather than guessed. Velocity is judged from key speed in frames and is best between 25
+and 60 frames per second.
+"""
+
+
+def test_clips(
+    performances: Path | None, split: Split, count: int, seconds: float, rate: float | None = None
+) -> Iterator[Clip]:
+    """Yield ``count`` clips of pieces of ``split``; rooms and cameras differ from every training sequence's."""
+    music = Music(performances, split)
+    for seed in range(_FIRST_CLIP[split], _FIRST_CLIP[split] + count):
+        yield random_clip(seed, music.piece(seed), seconds, rate)
+
+
+def make_model(config_path: Path, run: Path, performances: Path | None, models: Path) -> Report:
+    """Render what is missing in ``run``/data, train, export to ``models`` and return the static check."""
+    from ivories_training.video.calibrate import finish
+    from ivories_training.video.train import keep_config, read_config, train
+
+    config = read_config(config_path)
+    keep_config(config_path, run)
+    data, wanted = run / "data", config.render
+    parts: tuple[tuple[Split, int], ...] = (
+        ("validation", wanted.validation_shards),
+        ("train", wanted.train_shards),
+    )
+    for split, count in parts:
+        render(data / split, Music(performances, split), range(count), wanted.sequences)
+    network = train(config, data, run)
+    clips = list(test_clips(performances, "validation", wanted.clips, wanted.clip_s))
+    sources = ["rendered keyboards", "invented pieces"]
+    if performances is not None:
+        sources.append(f"key motion of {len(Music(performances, 'train').paths)} performances")
+    return finish(network, data / "validation", clips, models / f"{config.name}.tflite", sources, CARD)
