@@ -12,8 +12,8 @@ _MODELS: Final = Path("models")
 def train_both(run: Path, *, smoke: bool, pianos: Path | None, performances: Path | None) -> None:
     """Train, quantize, calibrate and export both networks.
 
-    A full run writes into ``models/``; a smoke run, whose networks are good for nothing but showing that every
-    step works, into ``RUN/models``.
+    A full run writes into ``models/``; a smoke run, whose networks only show that every step works, into
+    ``RUN/models``.
 
     Raises:
         ConfigError: a folder or a configuration does not fit, or a stage failed.
