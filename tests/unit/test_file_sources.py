@@ -278,3 +278,10 @@ def test_the_synthetic_piano_is_one_piano():
     resting = np.mean([shade for t, shade in shades.items() if t < note.onset_s])
     held = np.mean([shade for t, shade in shades.items() if note.onset_s <= t < note.offset_s])
     assert resting - held == pytest.approx(25, abs=5)
+
+
+def test_a_picture_that_changes_its_size_is_told(tmp_path):
+    pictures = [np.full((64, 96), 90, np.uint8)] * 5 + [np.full((48, 64), 90, np.uint8)] * 5
+    path = tmp_path / "grown.mjpeg"
+    path.write_bytes(b"".join(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures))
+    assert "from 96 x 64 to 64 x 48" in say(VideoFileSource, path)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import av
 import numpy as np
 
-from ivories.clock import SECOND
+from ivories.clock import SECOND, seconds
 from ivories.datatypes import UInt8, VideoFrame, read_only
 from ivories.errors import SourceError
 from ivories.sources.container import duration_ns, open_container, reason, ticks_ns, zero_ns
@@ -95,6 +95,7 @@ class VideoFileSource:
 
     def _decoded(self) -> Any:  # a generator: Iterator[tuple[int, UInt8]] with close()
         last_ns: int | None = None
+        shape: tuple[int, ...] | None = None
         left_out = 0
         for packet in self._packets():
             try:
@@ -107,8 +108,15 @@ class VideoFileSource:
                 if last_ns is not None and t_ns <= last_ns:
                     left_out += 1
                     continue
+                luma = _upright(luma_plane(frame), frame.rotation)
+                shape = shape or luma.shape
+                if luma.shape != shape:  # what follows is calibrated for one size
+                    raise SourceError(
+                        f"{self._path} changes its picture from {shape[1]} x {shape[0]} to "
+                        f"{luma.shape[1]} x {luma.shape[0]} at {seconds(t_ns):.1f} s: cut it there"
+                    )
                 last_ns = t_ns
-                yield t_ns, _upright(luma_plane(frame), frame.rotation)
+                yield t_ns, luma
         if left_out:
             log.warning("%s: %d damaged or doubled frames were left out", self._path, left_out)
 

@@ -1,0 +1,106 @@
+"""From a source to evidence, through the true front ends and a tiny int8 network each."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from ivories.audio.spec import FrontEndSpec
+from ivories.datatypes import Origin
+from ivories.inference.litert import LiteRtRuntime
+from ivories.inference.manifest import Channel, Manifest, Stream
+from ivories.paths import AudioPath, VideoPath
+from ivories.runtime.timing import StageTimes
+from ivories.sources.sound_file import SoundFileSource
+from ivories.sources.synthetic import SyntheticPictures, SyntheticSound
+from ivories.vision.calibration import from_corners
+from ivories.vision.strip import StripFrontEnd, StripSpec
+
+DATA = Path(__file__).parents[1] / "data"
+SECONDS = 2.0
+CHANNELS = [
+    *(Channel(kind="onset", horizon=horizon) for horizon in (2, 5, 9)),
+    Channel(kind="frame"),
+    Channel(kind="offset"),
+    Channel(kind="velocity"),
+]
+HEARING = Manifest(
+    name="tiny",
+    kind="audio",
+    file="tiny_audio.tflite",
+    sha256="",
+    frontend="",
+    input="spectrum",
+    context=3,
+    channels=CHANNELS,
+    pedal=Channel(kind="frame"),
+    streams=[Stream(input="past", output="state", delays=[1, 3])],
+)
+SEEING = Manifest(
+    name="tiny",
+    kind="video",
+    file="tiny_video.tflite",
+    sha256="",
+    frontend="",
+    input="strip",
+    channels=CHANNELS,
+)
+
+
+def hear(source):
+    path = AudioPath(source.rate, LiteRtRuntime(DATA / HEARING.file), HEARING, FrontEndSpec(), StageTimes())
+    return [evidence for block in source for evidence in path.push(block)]
+
+
+@pytest.fixture(scope="module")
+def take(tmp_path_factory):
+    """The synthetic take as 16-bit files of several kinds."""
+    folder = tmp_path_factory.mktemp("take")
+    samples = np.concatenate([block.samples for block in SyntheticSound(seed=3, seconds=SECONDS)])
+    whole = np.round(samples * 32768).astype(np.int16)
+    soundfile.write(folder / "take.wav", whole, 16_000)
+    soundfile.write(folder / "take.flac", whole, 16_000)
+    soundfile.write(folder / "stereo.wav", np.stack([whole, whole], 1), 16_000)
+    with av.open(str(folder / "take.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(whole[np.newaxis], "s16", "mono")
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return folder
+
+
+def test_the_same_sound_is_heard_the_same_whatever_it_came_in(take):
+    wav = hear(SoundFileSource(take / "take.wav"))
+    assert len(wav) == pytest.approx(SECONDS * 100, abs=30)
+    assert all(evidence.origin is Origin.AUDIO for evidence in wav)
+    assert np.ptp([evidence.onset for evidence in wav]) > 1
+    for other in ("take.flac", "stereo.wav", "take.mkv"):
+        heard = hear(SoundFileSource(take / other))
+        assert [evidence.t_ns for evidence in heard] == [evidence.t_ns for evidence in wav]
+        assert all(np.array_equal(a.onset, b.onset) for a, b in zip(wav, heard, strict=True))
+
+
+@pytest.mark.parametrize("block_ms", [1.0, 3.7, 250.0])
+def test_the_size_of_the_blocks_changes_nothing(take, block_ms):
+    wav = hear(SoundFileSource(take / "take.wav"))
+    cut = hear(SoundFileSource(take / "take.wav", block_ms=block_ms))
+    assert [evidence.t_ns for evidence in cut] == [evidence.t_ns for evidence in wav]
+    assert all(np.array_equal(a.frame, b.frame) for a, b in zip(wav, cut, strict=True))
+
+
+def test_pictures_become_evidence_at_their_own_times():
+    source = SyntheticPictures(seed=3, seconds=SECONDS, fps=25)
+    calibration = from_corners(source.corners, source.width, source.height)
+    frames = list(source)
+    rest = StripFrontEnd(StripSpec(), calibration).rectify(frames[0].luma)
+    runtime = LiteRtRuntime(DATA / SEEING.file)
+    path = VideoPath(runtime, SEEING, StripSpec(), StageTimes(), calibration.with_rest(rest))
+    evidence = [e for frame in frames for e in path.push(frame)]
+    assert len(evidence) > len(frames) / 2
+    assert {e.t_ns for e in evidence} <= {frame.t_ns for frame in frames}
+    assert all(e.origin is Origin.VIDEO and e.step_ns == 40_000_000 for e in evidence)
+    assert evidence[-1].visible.all()
+    assert np.ptp([e.onset for e in evidence]) > 0
