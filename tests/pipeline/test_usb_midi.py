@@ -13,7 +13,7 @@ import pytest
 from ivories.errors import SinkError
 from ivories.keyboard import pitch_of_key
 from ivories.sinks import usb_midi
-from ivories.sinks.rawmidi import find_gadget
+from ivories.sinks.rawmidi import find_cable, find_gadget
 from ivories.sinks.usb_midi import UsbMidiSink
 from played import MidiReceiver, Player, offset, onset, pedal
 
@@ -262,12 +262,71 @@ def test_the_gadget_port_is_found_among_the_sound_cards(tmp_path):
     (tmp_path / "proc/asound/cards").write_text(
         " 0 [Device         ]: USB-Audio - USB PnP Sound Device\n"
         "                      C-Media USB PnP Sound Device at usb-3f980000\n"
-        " 2 [Ivories        ]: f_midi - f_midi\n"
-        "                      f_midi\n"
+        " 1 [MIDI           ]: USB-Audio - Ivories\n"
+        "                      Ivories at usb-xhci-1, full speed\n"
+        " 2 [Ivories        ]: MIDI Gadget - f_midi\n"
+        "                      MIDI Gadget\n"
     )
     assert find_gadget(tmp_path) is None
     (tmp_path / "dev/snd/midiC2D0").touch()
     assert find_gadget(tmp_path) == tmp_path / "dev/snd/midiC2D0"
+
+
+def test_a_host_that_takes_the_gadget_up_hears_the_keys_as_they_are(host, tmp_path, monkeypatch):
+    state = tmp_path / "sys/class/udc/fe980000.usb/state"
+    state.parent.mkdir(parents=True)
+    state.write_text("configured\n")
+    bell, ring = os.pipe()
+
+    class Cable(usb_midi.Cable):
+        """A pipe rings where sysfs would."""
+
+        events = select.POLLIN
+
+        def fileno(self):
+            return bell
+
+        def taken_up(self):
+            if select.select([bell], [], [], 0)[0]:
+                os.read(bell, 1)
+            return super().taken_up()
+
+        def _read(self):
+            return state.read_text().strip() == "configured"
+
+    monkeypatch.setattr(usb_midi, "find_cable", lambda: find_cable(tmp_path))
+    monkeypatch.setattr(usb_midi, "find_gadget", lambda: host.path)
+    monkeypatch.setattr(usb_midi, "Cable", Cable)
+    sink = UsbMidiSink()
+    player = Player(sink)
+    player.play(onset(39), onset(43))
+    assert host.read().sounding == {60: 1, 64: 1}
+    state.write_text("not attached\n")
+    os.write(ring, b".")
+    player.play(offset(39), onset(50))
+    host.read()
+    host.receiver = MidiReceiver()  # a host that heard nothing of it
+    host.receiver.sounding = {60: 1, 64: 1}
+    state.write_text("configured\n")
+    os.write(ring, b".")
+    host.read_until(lambda r: r.sounding == {64: 1, 71: 1})
+    assert sink.reopened == 0
+    sink.close()
+    os.close(bell)
+    os.close(ring)
+
+
+def test_the_state_of_the_cable_is_read_from_its_file(tmp_path):
+    assert find_cable(tmp_path) is None
+    state = tmp_path / "sys/class/udc/fe980000.usb/state"
+    state.parent.mkdir(parents=True)
+    state.write_text("addressed\n")
+    cable = usb_midi.Cable(find_cable(tmp_path))
+    assert not cable.taken_up()
+    state.write_text("configured\n")
+    assert cable.taken_up()
+    assert not cable.taken_up()
+    cable.close()
 
 
 def test_without_a_gadget_auto_says_what_to_do(monkeypatch):

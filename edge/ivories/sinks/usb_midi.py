@@ -16,7 +16,7 @@ from typing import Final
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import SinkError
 from ivories.sinks.midi import PortLedger
-from ivories.sinks.rawmidi import drop_unsent, find_gadget, shorten_buffer
+from ivories.sinks.rawmidi import Cable, drop_unsent, find_cable, find_gadget, shorten_buffer
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +35,10 @@ class UsbMidiSink:
 
     - Host program closed (the node is full, EAGAIN): events coalesce in the ledger; when bytes flow again,
       the owed offsets go first, then the keys as they are.
-    - Unplugged, gadget rebound (ENODEV, EPIPE, EIO): the node is opened again, with growing pauses.
-    - On every opening the receiver is silenced (pedal, all notes off, 88 note-offs), then hears the keys as
-      they are.
+    - Gadget rebound, cable of an adapter pulled (ENODEV, EPIPE, EIO): the node is opened again, with growing
+      pauses.
+    - On every opening, and whenever a host takes the gadget up, the receiver is silenced (pedal, all notes
+      off, 88 note-offs), then hears the keys as they are.
     """
 
     name = "usb_midi"
@@ -66,12 +67,14 @@ class UsbMidiSink:
         """Writes that met a full node"""
         self.reopened = 0
         """Openings after the first"""
+        cable = find_cable() if device == "auto" else None
+        self._cable = None if cable is None else Cable(cable)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
             self._open()
         except SinkError:
             if not wait:
-                os.close(self._bell)
+                self._close_watches()
                 raise
         self._keeper = threading.Thread(target=self._keep, name="usb-midi", daemon=True)
         self._keeper.start()
@@ -116,7 +119,7 @@ class UsbMidiSink:
         self._keeper.join()
         time.sleep(SETTLE_S if self._node is not None and self._full_since is None else 0)
         self._close_node()
-        os.close(self._bell)
+        self._close_watches()
 
     def _flush(self, *, writable: bool = False) -> None:
         """Write what is due; the lock is held. The node counts as full until it is seen to take bytes."""
@@ -180,8 +183,13 @@ class UsbMidiSink:
             self._node = None
             self._full_since = None
 
+    def _close_watches(self) -> None:
+        os.close(self._bell)
+        if self._cable is not None:
+            self._cable.close()
+
     def _keep(self) -> None:
-        """Wait for a full node to empty and for a lost one to return."""
+        """Wait for a full node to empty, for a lost one to return, for a host to take the gadget up."""
         pause_s = FIRST_RETRY_S
         while not self._closed:
             if self._node is None:
@@ -192,9 +200,13 @@ class UsbMidiSink:
                         pause_s = FIRST_RETRY_S
             else:
                 happened = self._wait(None)
+                taken_up = self._cable is not None and self._cable.taken_up()
                 with self._lock:
                     if self._broken or happened & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
                         self._close_node()
+                    elif taken_up:
+                        self._ledger.start_clean()
+                        self._flush()
                     elif happened & select.POLLOUT:
                         self._resume()
 
@@ -221,6 +233,8 @@ class UsbMidiSink:
         node = self._node
         if node is not None:
             poll.register(node, select.POLLOUT if self._full_since is not None else 0)
+        if self._cable is not None:
+            poll.register(self._cable, self._cable.events)
         happened = dict(poll.poll(None if timeout_s is None else timeout_s * 1000))
         if self._bell in happened:
             os.eventfd_read(self._bell)
