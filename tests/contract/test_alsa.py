@@ -33,13 +33,14 @@ def plugin(tmp_path_factory):
 
 @pytest.fixture
 def control(plugin, tmp_path, monkeypatch):
-    """Define the device ``counter``; return the file that makes trouble."""
+    """Define the devices ``counter`` and ``converted``; return the file that makes trouble."""
     control = tmp_path / "control"
     config = tmp_path / "asound.conf"
     config.write_text(
         "</usr/share/alsa/alsa.conf>\n"
         f'pcm_type.counting {{ lib "{plugin}" }}\n'
         f'pcm.counter {{ type counting control "{control}" }}\n'
+        "pcm.converted { type plug slave { pcm counter rate 48000 } }\n"
     )
     monkeypatch.setenv("ALSA_CONFIG_PATH", str(config))
     return control
@@ -128,6 +129,18 @@ def test_close_ends_it_even_while_the_device_is_gone(control):
     source.close()
     thread.join(timeout=1.0)
     assert not thread.is_alive()
+
+
+def test_a_device_of_another_rate_is_converted_and_still_has_its_time(control):
+    source = AlsaSource("converted")
+    assert source.rate == 16_000
+    told = []
+    for block in listen(source, 0.6):
+        assert block.gap == 0
+        told.append(float(block.samples[0]) * WRAP / 48_000 - block.t_ns / SECOND)
+    assert len(told) == pytest.approx(120, abs=4)
+    behind_s = (np.array(told) + WRAP / 96_000) % (WRAP / 48_000) - WRAP / 96_000
+    assert np.abs(behind_s).max() < 0.015  # ALSA's converter does not tell of its own delay
 
 
 def test_other_rates_and_periods(control):

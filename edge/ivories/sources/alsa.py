@@ -31,8 +31,8 @@ STALL_S: Final = 0.5
 RETRY_S: Final = 0.25
 WAIT_MS: Final = 100
 """How long one wait lasts: ``close`` takes effect within it."""
-HOLE_S: Final = 0.03
-"""A jump of the card's time that is a loss and not noise."""
+HOLE_S: Final = 0.02
+"""A jump of the card's time that is a loss and not noise; below what starts the SampleClock anew."""
 OVERRUN: Final = -32  # -EPIPE
 OVERRUNS_IN_A_ROW: Final = 3
 
@@ -68,6 +68,9 @@ class AlsaSource:
         self._format = ""
         self._channels = 1
         self._started = False
+        self._period = 1
+        self._unread = 0
+        """Samples that were waiting after the last read"""
         self._heard_ns = 0
         self._overruns = 0
         self._lost = False
@@ -145,6 +148,8 @@ class AlsaSource:
         self._poll = select.poll()
         for descriptor, events in pcm.polldescriptors():
             self._poll.register(descriptor, events)
+        self._period = info["period_size"]
+        self._unread = 0
         self._started = False
         self._overruns = 0
         self._heard_ns = now_ns()
@@ -181,8 +186,9 @@ class AlsaSource:
     def _read(self) -> AudioBlock | None:
         """Wait for one period; return None when there was none."""
         # The first read starts the stream; before that there is nothing to wait for.
-        if self._started and not self._wait():
+        if self._started and self._unread < self._period and not self._wait():
             return None
+        self._unread = 0
         length, data = self._pcm.read()
         self._started = length != OVERRUN
         if length == OVERRUN:
@@ -211,6 +217,7 @@ class AlsaSource:
 
     def _stamped(self, samples: Float32) -> AudioBlock:
         stamp_ns, unread = self._position()
+        self._unread = unread
         behind = len(samples) + unread  # samples between the first of this block and the stamp
         gap = 0
         if self._clock.running:

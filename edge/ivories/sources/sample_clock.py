@@ -5,7 +5,7 @@ from typing import Final
 from ivories.clock import SECOND
 
 BANDWIDTH_HZ: Final = 0.5
-FARTHEST_NS: Final = 20_000_000
+FARTHEST_NS: Final = 30_000_000
 """An observation farther off than this starts the clock anew instead of pulling it."""
 FASTEST: Final = 1e-3
 """No sound card's crystal is farther from its nominal rate than this."""

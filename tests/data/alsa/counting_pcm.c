@@ -20,7 +20,6 @@ typedef struct {
   char control[PATH_MAX];
   int timer;
   uint64_t started;  // time of the first sample, in samples
-  uint64_t taken;    // samples given to the reader since then
 } counting_t;
 
 typedef enum { FINE, GONE, MUTE } trouble_t;
@@ -44,7 +43,6 @@ static uint64_t now_in_samples(unsigned rate) {
 static int counting_start(snd_pcm_ioplug_t *io) {
   counting_t *pcm = io->private_data;
   pcm->started = now_in_samples(io->rate);
-  pcm->taken = 0;
   long period_ns = (long)(1000000000ull * io->period_size / io->rate);
   struct itimerspec beat = {{0, period_ns}, {0, period_ns}};
   return timerfd_settime(pcm->timer, 0, &beat, NULL) < 0 ? -errno : 0;
@@ -60,9 +58,9 @@ static snd_pcm_sframes_t counting_pointer(snd_pcm_ioplug_t *io) {
   counting_t *pcm = io->private_data;
   trouble_t now = trouble(pcm);
   if (now == GONE) return -ENODEV;
-  if (now == MUTE) return (snd_pcm_sframes_t)(pcm->taken % io->buffer_size);
+  if (now == MUTE) return (snd_pcm_sframes_t)(io->appl_ptr % io->buffer_size);
   uint64_t captured = now_in_samples(io->rate) - pcm->started;
-  if (captured - pcm->taken >= io->buffer_size) return -EPIPE;
+  if (captured - io->appl_ptr >= io->buffer_size) return -EPIPE;
   return (snd_pcm_sframes_t)(captured % io->buffer_size);
 }
 
@@ -70,13 +68,12 @@ static snd_pcm_sframes_t counting_transfer(snd_pcm_ioplug_t *io, const snd_pcm_c
                                            snd_pcm_uframes_t offset, snd_pcm_uframes_t size) {
   counting_t *pcm = io->private_data;
   for (snd_pcm_uframes_t frame = 0; frame < size; ++frame) {
-    uint32_t value = (uint32_t)((pcm->started + pcm->taken + frame) & 0x7fffff) << 8;
+    uint32_t value = (uint32_t)((pcm->started + io->appl_ptr + frame) & 0x7fffff) << 8;
     for (unsigned channel = 0; channel < io->channels; ++channel) {
       const snd_pcm_channel_area_t *area = &areas[channel];
       memcpy((char *)area->addr + (area->first + area->step * (offset + frame)) / 8, &value, sizeof value);
     }
   }
-  pcm->taken += size;
   return (snd_pcm_sframes_t)size;
 }
 
@@ -107,9 +104,9 @@ static const snd_pcm_ioplug_callback_t callbacks = {
 };
 
 static int constrain(snd_pcm_ioplug_t *io) {
-  const unsigned access[] = {SND_PCM_ACCESS_RW_INTERLEAVED};
+  const unsigned access[] = {SND_PCM_ACCESS_RW_INTERLEAVED, SND_PCM_ACCESS_MMAP_INTERLEAVED};
   const unsigned format[] = {SND_PCM_FORMAT_S32_LE};
-  int error = snd_pcm_ioplug_set_param_list(io, SND_PCM_IOPLUG_HW_ACCESS, 1, access);
+  int error = snd_pcm_ioplug_set_param_list(io, SND_PCM_IOPLUG_HW_ACCESS, 2, access);
   if (!error) error = snd_pcm_ioplug_set_param_list(io, SND_PCM_IOPLUG_HW_FORMAT, 1, format);
   if (!error) error = snd_pcm_ioplug_set_param_minmax(io, SND_PCM_IOPLUG_HW_CHANNELS, 1, 2);
   if (!error) error = snd_pcm_ioplug_set_param_minmax(io, SND_PCM_IOPLUG_HW_RATE, 8000, 48000);
