@@ -24,11 +24,15 @@ PROBE_SECONDS: Final = 30.0
 _PROBE: Final = """
 import sys
 from ivories.inference.litert import interpreter_module
-module = interpreter_module()
-delegate = module.load_delegate(sys.argv[1])
-network = module.Interpreter(model_path=sys.argv[2], experimental_delegates=[delegate])
-network.allocate_tensors()
-network.invoke()
+try:
+    module = interpreter_module()
+    delegate = module.load_delegate(sys.argv[1])
+    network = module.Interpreter(model_path=sys.argv[2], experimental_delegates=[delegate])
+    network.allocate_tensors()
+    network.invoke()
+except Exception as error:
+    print(str(error) or "it gives no reason")
+    sys.exit(1)
 """
 
 
@@ -46,8 +50,8 @@ def probe(path: Path, library: str = LIBRARY, seconds: float = PROBE_SECONDS) ->
     if done.returncode < 0:
         died = signal.Signals(-done.returncode).name
         return f"{library} crashes ({died}): install a libedgetpu built for this version of LiteRT"
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    return f"{library} cannot be used: {said[-1] if said else 'no reason given'}"
+    said = (done.stdout or done.stderr).strip().splitlines()
+    return f"{library} cannot be used: {said[-1] if said else 'it gives no reason'}"
 
 
 class EdgeTpuRuntime(LiteRtRuntime):
