@@ -54,9 +54,7 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
     _require_light(luma)
     small, scale = _shrink(luma)
     pattern, places = _search(small)
-    if len(places) < _ENOUGH:
-        pattern, places = _extend(small, pattern, places)
-    found, layout = _orient(small, pattern, places)
+    found, layout = _orient(small, [_extend(small, pattern, places), (pattern, places)])
     black = KEY_CENTRE[IS_BLACK]
     refined = refine(small, found, black, 0, 52, lens=True)
     found = refined.found
@@ -145,32 +143,41 @@ def _extend(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, 
     return pattern, PATTERN[(low - 1 <= PATTERN) & (high + 1 >= PATTERN)]
 
 
-def _orient(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, Layout]:
-    """Return keyboard plane -> pixels, and the layout, for the way round that fits the picture."""
+def _orient(luma: UInt8, candidates: list[tuple[PlaneMap, Float64]]) -> tuple[PlaneMap, Layout]:
+    """Return keyboard plane -> pixels, and the layout, of the candidate and the way round that fit best.
+
+    Args:
+        luma: (H, W).
+        candidates: pattern plane -> pixels, and the places of black keys known from it.
+    """
     # half a turn about the middle of a D's black keys maps the pattern to itself
     half_turn = np.array([[-1.0, 0, 3.0], [0, -1.0, BLACK_KEY_LENGTH], [0, 0, 1.0]])
-    maps = [pattern, pattern.moved(half_turn)]
-    readings = [
-        read_pattern(luma, maps[0], places),
-        read_pattern(luma, maps[1], 3.0 - places),
-    ]
-    chosen = _way_round(readings)
-    layout = best_layout(readings[chosen].seen)
+    best: tuple[float, PlaneMap, Layout] | None = None
+    for pattern, places in candidates:
+        maps = [pattern, pattern.moved(half_turn)]
+        readings = [read_pattern(luma, maps[0], places), read_pattern(luma, maps[1], 3.0 - places)]
+        chosen = _way_round(readings)
+        layout = best_layout(readings[chosen].seen)
+        if best is None or layout.score > best[0]:
+            best = layout.score, maps[chosen], layout
+    assert best is not None  # noqa: S101 - there is always a candidate
+    _, pattern, layout = best
     shift = np.array([[1.0, 0, -layout.shift], [0, 1, 0], [0, 0, 1]])
-    return maps[chosen].moved(shift), layout
+    return pattern.moved(shift), layout
 
 
 def _way_round(readings: list[Reading]) -> int:
     """Return which of the two readings is right: white keys go on in front, A is the lowest key."""
-    fronts = readings[0].front_bright - readings[1].front_bright
+    first, second = readings
     scores = [full_size_score(reading.seen) for reading in readings]
     ends = scores[0] - scores[1]
-    if fronts * ends < 0 and abs(fronts) > 1.2 and abs(ends) > 8 and max(scores) > 30:
+    fronts = 5 * (first.front_bright - second.front_bright) + 20 * (first.front_gaps - second.front_gaps)
+    if fronts * ends < 0 and abs(fronts) > 8 and abs(ends) > 3 and max(scores) > 32:
         raise CalibrationError(
             "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
             "setting of the camera."
         )
-    return 0 if ends + 6 * fronts >= 0 else 1
+    return 0 if ends + fronts >= 0 else 1
 
 
 class KeyboardFinder:

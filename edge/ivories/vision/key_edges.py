@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ivories.datatypes import UInt8
 from ivories.keyboard import BLACK_KEY_LENGTH
 from ivories.vision.homography import Float64
-from ivories.vision.key_layout import sample
+from ivories.vision.key_layout import normalized, sample
 from ivories.vision.plane_fit import PlaneMap
 from ivories.vision.viewpoint import black_shift, front_face_depth
 
@@ -100,7 +100,7 @@ class EdgeMeter:
         black = np.clip((self._off_black - _BLACK_HALF) * PER_WHITE, -1, 1)
         gap = np.clip((self._off_gap - _GAP_HALF) * PER_WHITE, -1, 1)
         for bands, template, kind, least, noise, limits in (
-            (_BLACK_BANDS, black, Kind.BLACK_X, 0.62, 0.03, (20, 80)),
+            (_BLACK_BANDS, black, Kind.BLACK_X, 0.5, 0.03, (20, 80)),
             (_GAP_BANDS, gap, Kind.GAP_X, 0.4, 0.025, (0, 70)),
         ):
             for low, high in bands:
@@ -238,8 +238,8 @@ def _slide(
     windows = np.lib.stride_tricks.sliding_window_view(profile, size)
     shifts = np.arange(-_REACH, _REACH + 1)
     low, high = np.percentile(windows[starts], limits, axis=1)[..., None, None]
-    seen = _normalized(np.clip(windows[starts[:, None] + shifts[None]], low, high))  # (windows, shifts, size)
-    pattern = _normalized(np.lib.stride_tricks.sliding_window_view(template, size)[starts])
+    seen = normalized(np.clip(windows[starts[:, None] + shifts[None]], low, high))  # (windows, shifts, size)
+    pattern = normalized(np.lib.stride_tricks.sliding_window_view(template, size)[starts])
     likeness = np.einsum("wsi,wi->ws", seen, pattern)
     likeness = np.where(np.isfinite(likeness), likeness, -1.0)
     peak = likeness.argmax(1)
@@ -249,12 +249,3 @@ def _slide(
     bend = np.minimum(before - 2 * top + after, -1e-6)
     shift = shifts[inner] + np.clip(0.5 * (before - after) / bend, -0.7, 0.7)
     return starts + size / 2 - 0.5 + 0.5, shift, np.where(peak == inner, top, -1.0)
-
-
-def _normalized(rows: Float64) -> Float64:
-    """Return ``rows`` (..., n) less their straight-line trend, with norm 1."""
-    n = rows.shape[-1]
-    ramp = np.linspace(-1, 1, n)
-    flat = rows - rows.mean(-1, keepdims=True)
-    flat = flat - (flat @ ramp)[..., None] / (ramp @ ramp) * ramp
-    return np.asarray(flat / np.maximum(np.sqrt((flat * flat).sum(-1, keepdims=True)), 1e-6))

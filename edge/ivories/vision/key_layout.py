@@ -5,6 +5,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ivories.datatypes import UInt8
@@ -12,9 +13,12 @@ from ivories.keyboard import KEY_CENTRE, key_of_pitch
 from ivories.vision.homography import Float64
 from ivories.vision.key_pattern import C_OFFSET, PATTERN
 from ivories.vision.plane_fit import PlaneMap
+from ivories.vision.viewpoint import black_shift
 
-_PER_WHITE: Final = 6  # strip columns per white key
+_PER_WHITE: Final = 8  # strip columns per white key
 _REACH: Final = 60  # white keys to either side
+_DARKER: Final = 0.85  # a black key, glossy as it may be, over the white keys beside it
+_WHITE: Final = 0.5  # a white key over its like
 _BACK: Final = -0.5
 _ROWS: Final = 48  # strip rows from y = -0.5 to 1.5
 
@@ -45,6 +49,8 @@ class Reading:
     """(105,) per place of PATTERN: 1 black key, -1 something else, 0 outside the picture"""
     front_bright: float
     """-1..1: the white keys go on in front of the black ones (1) or behind them (-1)"""
+    front_gaps: float
+    """-1..1: the gaps between white keys are seen in front (1) or behind (-1)"""
 
 
 def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64) -> Reading:
@@ -75,21 +81,50 @@ def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64) -> Reading:
         values = profile[np.clip(columns, 0, len(x) - 1)]
         return np.where(known.all(1), values.mean(1), np.nan)
 
-    dark = at(band(0.12, 0.5), PATTERN, 0.15)
-    beside = np.fmax(at(band(0.12, 0.5), PATTERN - 0.55, 0.08), at(band(0.12, 0.5), PATTERN + 0.55, 0.08))
+    back_zone = band(0.12, 0.5)
+    # black keys stand high and look shifted; far beyond the picture that would be without meaning
+    raised = PATTERN + np.clip(black_shift(found, PATTERN, 0.3, 0.27), -0.4, 0.4)
+    dark = at(back_zone, raised, 0.12)
+    sides = np.stack([at(back_zone, raised + off, 0.06) for off in (-0.55, 0.55)])
     front, back = at(band(0.7, 0.9), PATTERN, 0.5), at(band(-0.28, -0.08), PATTERN, 0.5)
-    known = np.isin(PATTERN, matched) & np.isfinite(dark) & np.isfinite(beside)
+    visible = np.isfinite(dark) & np.isfinite(sides).all(0)
+    known = np.isin(PATTERN, matched) & visible
     if known.sum() < 3:
-        return Reading(np.zeros(len(PATTERN), np.int8), 0.0)
-    place = PATTERN[known]
+        return Reading(np.zeros(len(PATTERN), np.int8), 0.0, 0.0)
     # light varies along the keyboard: judge by the nearest known keys
-    near = np.argsort(np.abs(PATTERN[:, None] - place[None]), axis=1)[:, :5]
-    white, black = np.median(beside[known][near], 1), np.median(dark[known][near], 1)
-    level = (white + black) / 2
+    near = np.argsort(np.abs(PATTERN[:, None] - PATTERN[known][None]), axis=1)[:, :5]
+    white = np.median(sides.max(0)[known][near], 1)
     with np.errstate(invalid="ignore"):
-        is_key = (dark < level) & (beside > level)
-    seen = np.where(np.isfinite(dark) & np.isfinite(beside), np.where(is_key, 1, -1), 0).astype(np.int8)
-    return Reading(seen, _front_bright(front[known], back[known], beside[known]))
+        is_key = (dark < _DARKER * sides.min(0)) & (sides.min(0) > _WHITE * white)
+    seen = np.where(visible, np.where(is_key, 1, -1), 0).astype(np.int8)
+    beside = sides.max(0)
+    span = (x > matched.min() - 1) & (x < matched.max() + 1)
+    gaps = _comb(band(0.7, 0.94)[span], x[span]) - _comb(band(-0.3, -0.06)[span], x[span])
+    return Reading(seen, _front_bright(front[known], back[known], beside[known]), gaps)
+
+
+def _comb(profile: Float64, x: Float64) -> float:
+    """Return how plainly ``profile`` shows dark gaps at whole ``x``: a median of correlations, 0..1."""
+    template = np.clip((np.abs(x - np.round(x)) - 0.08) * 8, -1, 1)
+    size = 4 * _PER_WHITE
+    reach = _PER_WHITE // 3
+    starts = np.arange(reach, len(x) - size - reach, _PER_WHITE)
+    if len(starts) < 3:
+        return 0.0
+    shifts = np.arange(-reach, reach + 1)
+    seen = normalized(sliding_window_view(profile, size)[starts[:, None] + shifts[None]])
+    pattern = normalized(sliding_window_view(template, size)[starts])
+    likeness = np.einsum("wsi,wi->ws", seen, pattern)
+    likeness = likeness[np.isfinite(likeness).all(1)]
+    return float(np.median(likeness.max(1))) if len(likeness) > 2 else 0.0
+
+
+def normalized(rows: Float64) -> Float64:
+    """Return ``rows`` (..., n) less their straight-line trend, with norm 1."""
+    ramp = np.linspace(-1, 1, rows.shape[-1])
+    flat = rows - rows.mean(-1, keepdims=True)
+    flat = flat - (flat @ ramp)[..., None] / (ramp @ ramp) * ramp
+    return np.asarray(flat / np.maximum(np.sqrt((flat * flat).sum(-1, keepdims=True)), 1e-6))
 
 
 def _front_bright(front: Float64, back: Float64, white: Float64) -> float:
