@@ -33,7 +33,15 @@ def test_silence_ends_whatever_sounds():
     receiver.feed(bytes((0x90, 21, 5, 0x90, 108, 5, 0x90, 60, 5, 0xB0, 64, 127)))
     receiver.feed(b"".join(silence()))
     assert receiver.silent
-    assert len(silence()) == 90
+    assert len(silence()) == 92
+
+
+@pytest.mark.parametrize("missed", range(10))
+def test_silence_bears_the_loss_of_its_beginning(missed):
+    receiver = MidiReceiver()
+    receiver.feed(bytes((0x90, 21, 5, 0x90, 108, 5, 0xB0, 64, 127)))
+    receiver.feed(b"".join(silence()[missed:]))
+    assert receiver.silent
 
 
 class FlakyPort:

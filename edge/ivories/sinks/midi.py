@@ -47,9 +47,13 @@ def control(controller: int, value: int, *, channel: int = 0) -> bytes:
 
 
 def silence(*, channel: int = 0) -> list[bytes]:
-    """Return the messages after which no receiver sounds, whatever it was sent: pedal, all off, each key."""
+    """Return the messages after which no receiver sounds, whatever it was sent.
+
+    Pedal up and all notes off, each key's offset for receivers that know no better, and the first two again:
+    a USB host that has just opened its port may miss the first bytes.
+    """
     everything = [control(SUSTAIN_PEDAL, 0, channel=channel), control(ALL_NOTES_OFF, 0, channel=channel)]
-    return everything + [note_off(key, channel=channel) for key in range(KEYS)]
+    return everything + [note_off(key, channel=channel) for key in range(KEYS)] + everything
 
 
 class PortLedger:

@@ -48,28 +48,24 @@ class Cable:
     """Tells when a host has taken the gadget up: until then the kernel accepts bytes and throws them away."""
 
     events = select.POLLPRI
-    """What to poll ``fileno`` for; then ask ``taken_up``"""
+    """What to poll ``fileno`` for; each time, ask ``taken_up``"""
 
     def __init__(self, state: Path) -> None:
         """Watch ``state``, the file that ``find_cable`` returned; raises ``OSError``."""
         self._file = state.open("rb", buffering=0)
-        self._configured = self._read()
+        self.taken_up()  # only changes after a reading are told
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
         return self._file.fileno()
 
     def taken_up(self) -> bool:
-        """Return whether a host has taken the gadget up since the last call."""
-        before, self._configured = self._configured, self._read()
-        return self._configured and not before
+        """Return whether the change that poll told of is a host's choice of the gadget's configuration."""
+        return os.pread(self.fileno(), 64, 0).strip() == b"configured"
 
     def close(self) -> None:
         """Watch no longer."""
         self._file.close()
-
-    def _read(self) -> bool:
-        return os.pread(self.fileno(), 64, 0).strip() == b"configured"
 
 
 def find_cable(root: Path = Path("/")) -> Path | None:

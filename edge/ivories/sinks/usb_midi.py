@@ -199,8 +199,7 @@ class UsbMidiSink:
                     if not self._closed and self._reopen():
                         pause_s = FIRST_RETRY_S
             else:
-                happened = self._wait(None)
-                taken_up = self._cable is not None and self._cable.taken_up()
+                happened, taken_up = self._wait(None)
                 with self._lock:
                     if self._broken or happened & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
                         self._close_node()
@@ -226,8 +225,8 @@ class UsbMidiSink:
             self._full_since = time.monotonic()
         self._flush(writable=True)
 
-    def _wait(self, timeout_s: float | None) -> int:
-        """Sleep until the bell rings or something happens to the node; return its poll events."""
+    def _wait(self, timeout_s: float | None) -> tuple[int, bool]:
+        """Sleep until something happens; return the node's poll events, and whether a host took it up."""
         poll = select.poll()
         poll.register(self._bell, select.POLLIN)
         node = self._node
@@ -238,7 +237,8 @@ class UsbMidiSink:
         happened = dict(poll.poll(None if timeout_s is None else timeout_s * 1000))
         if self._bell in happened:
             os.eventfd_read(self._bell)
-        return happened.get(node, 0) if node is not None else 0
+        changed = self._cable is not None and self._cable.fileno() in happened and self._cable.taken_up()
+        return (0 if node is None else happened.get(node, 0)), changed
 
 
 def _writable(node: int, timeout_s: float) -> bool:
