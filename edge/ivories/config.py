@@ -43,7 +43,7 @@ class ModelsSection(Section, frozen=True):
     folder: str = ""
     audio: str = "audio"
     video: str = "video"
-    runtime: Literal["auto", "litert", "edgetpu", "scripted"] = "auto"
+    runtime: Literal["auto", "litert", "edgetpu"] = "auto"
     threads: int = 1
 
 

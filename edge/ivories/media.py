@@ -5,7 +5,9 @@ from pathlib import Path
 
 import av
 
+from ivories.clock import seconds
 from ivories.errors import SourceError
+from ivories.sources.container import duration_ns, open_container
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +26,11 @@ def probe(path: Path) -> Media:
     Raises:
         SourceError: missing, empty, not a sound or video file.
     """
-    if not path.exists():
-        raise SourceError(f"no such file: {path}")
-    if path.is_dir():
-        raise SourceError(f"{path} is a folder: name a sound or video file")
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty")
-    try:
-        with av.open(str(path)) as container:
-            video = [
-                s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
-            ]
-            duration = container.duration / av.time_base if container.duration else 0.0
-            media = Media(path, bool(container.streams.audio), bool(video), duration)
-    except (av.error.FFmpegError, OSError) as error:
-        raise SourceError(f"{path} is not a sound or video file that can be read: {error}") from error
+    with open_container(path) as container:
+        cover = av.stream.Disposition.attached_pic
+        pictures = [stream for stream in container.streams.video if not stream.disposition & cover]
+        length_ns = duration_ns(container) or 0
+        media = Media(path, bool(container.streams.audio), bool(pictures), seconds(length_ns))
     if not media.audio and not media.video:
         raise SourceError(f"{path} holds neither sound nor pictures")
     return media
