@@ -11,7 +11,7 @@ from ivories.app import Application
 from ivories.config import Config
 from ivories.errors import BackendError, ConfigError
 from ivories.media import probe
-from ivories.outputs import mqtt_options
+from ivories.outputs import mqtt_options, terminal
 from ivories.report import decision_delays, notes_of_events, score_table, stage_table
 from ivories.resources import bundled_take
 from ivories.scoring import read_notes, score_notes
@@ -20,7 +20,6 @@ from ivories.sinks.embedded_broker import start_broker
 from ivories.sinks.jsonl import JsonLinesSink
 from ivories.sinks.midi_file import MidiFileSink
 from ivories.sinks.mqtt import MqttSink
-from ivories.sinks.terminal import TerminalSink
 from ivories.transcribe import Recording, prepare, transcribe
 
 _log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
             JsonLinesSink(path=folder / "demo.jsonl"),
         ]
         if not fast:
-            sinks.append(TerminalSink())
+            sinks.append(terminal())
         sinks += _broker_sink(app, stack, console)
         start = perf_counter()
         transcript = transcribe(app, recording, sinks, realtime=not fast)
@@ -76,6 +75,7 @@ def _broker_sink(app: Application, stack: contextlib.ExitStack, console: Console
             console.print(f"No MQTT: {error}")
             return []
         host, port = broker.host, broker.port
+        options["protocol"] = broker.protocol
         topics = f"{mqtt.prefix}/{options['device']}/#"
         console.print(f"Publishing to {broker.which} on {host}:{port}, topics {topics}")
     return [MqttSink(host=host, port=port, **options)]

@@ -1,5 +1,6 @@
 """The part behind the networks: evidence in, notes out of every sink."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -62,10 +63,7 @@ class Instrument:
         for sink in self._sinks:
             try:
                 sink.release_all()
-                if isinstance(sink, Discardable):
-                    sink.discard()
-                else:
-                    sink.close()
+                _leave(sink)
             except Exception:  # the next sink must still be released
                 _log.exception("%s could not be released", sink.name)
         self._sinks = []
@@ -83,3 +81,13 @@ class Instrument:
                     _log.error("%s is given up: %s", sink.name, error)
                     self.failed.append(str(error))
                     self._sinks.remove(sink)
+                    with contextlib.suppress(SinkError):
+                        _leave(sink)
+
+
+def _leave(sink: Sink) -> None:
+    """Close a sink whose work is not complete: no file appears under a final name."""
+    if isinstance(sink, Discardable):
+        sink.discard()
+    else:
+        sink.close()

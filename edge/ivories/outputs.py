@@ -4,10 +4,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rich.logging import RichHandler
+
 from ivories.backends import load
+from ivories.clock import now_ns
 from ivories.config import Config, Switch
 from ivories.errors import IvoriesError, SinkError
 from ivories.sinks.base import Sink
+from ivories.sinks.terminal import TerminalSink
 
 _log = logging.getLogger(__name__)
 
@@ -26,19 +30,32 @@ def build_sinks(config: Config, models: Mapping[str, str], *, view: bool = False
     """
     mqtt = config.mqtt
     sinks: list[Sink] = []
-    _add(sinks, "usb_midi", config.usb_midi.enabled, lambda s: s(device=config.usb_midi.device))
+    start_ns = now_ns()  # what people read counts from here
+    usb = config.usb_midi
+    # Asked for by name, the port may come later than the service; found by itself, it is there or it is not.
+    _add(sinks, "usb_midi", usb.enabled, lambda s: s(device=usb.device, wait=usb.enabled == "on"))
     _add(sinks, "alsa_seq", config.alsa_seq.enabled, lambda s: s(port=config.alsa_seq.port))
     _add(
         sinks, "mqtt", "off" if mqtt.enabled == "auto" and not mqtt.host else mqtt.enabled,
-        lambda s: s(host=mqtt.host, port=mqtt.port, **mqtt_options(config, models)),
+        lambda s: s(
+            host=mqtt.host, port=mqtt.port, origin_ns=start_ns, **mqtt_options(config, models)
+        ),
     )  # fmt: skip
     if view:
-        _add(sinks, "terminal", "on", lambda s: s())
+        sinks.append(terminal(origin_ns=start_ns))
     if not sinks:
         raise SinkError(
             "no way out for the notes: connect the USB gadget, set mqtt.host, or call `ivories run --view`"
         )
     return sinks
+
+
+def terminal(origin_ns: int = 0) -> TerminalSink:
+    """Return the live view of the terminal; log lines are sent through it, so that they do not tear it."""
+    view = TerminalSink(origin_ns=origin_ns)
+    if not view.plain:
+        logging.getLogger().handlers = [RichHandler(console=view.console, show_time=False, show_path=False)]
+    return view
 
 
 def mqtt_options(config: Config, models: Mapping[str, str]) -> dict[str, Any]:
