@@ -19,6 +19,10 @@ BINS: Final = 96
 """The grid reaches 0.96 s: the largest horizon, plus prediction, plus room for a late sensor."""
 
 
+_BLIND: Final = {Origin.AUDIO: 0.03, Origin.VIDEO: 0.15}
+"""Probability that a sensor misses an onset whatever it usually sees or hears."""
+
+
 class EvidenceGrid:
     """Ring of ``BINS`` time bins; bin ``b`` covers ``b * BIN_NS <= t < (b + 1) * BIN_NS``."""
 
@@ -56,9 +60,17 @@ class EvidenceGrid:
         return range(min(touched), max(touched) + 1) if touched else range(0)
 
     def fused(self, bins: range) -> Float32:
-        """Return the summed log-likelihood ratios (len(bins), K); 0 where nothing is known."""
+        """Return the summed log-likelihood ratios (len(bins), K); 0 where nothing is known.
+
+        Each sensor is taken to be blind to a key with a small probability: then its silence proves nothing.
+        Without this, a camera that sees a key badly could veto what is plainly heard.
+        """
         index = self._index(bins)
-        return self._llr[Origin.AUDIO][index] + self._llr[Origin.VIDEO][index]
+        parts = [
+            np.logaddexp(self._llr[origin][index] + np.log1p(-blind), np.log(blind))
+            for origin, blind in _BLIND.items()
+        ]
+        return np.asarray(parts[0] + parts[1], np.float32)
 
     def of(self, origin: Origin, bins: range) -> Float32:
         """Return one sensor's log-likelihood ratios (len(bins), K)."""
