@@ -8,21 +8,17 @@ import numpy as np
 
 from ivories.datatypes import UInt8, VideoFrame
 from ivories.errors import CalibrationError
-from ivories.keyboard import BLACK_KEY_LENGTH, IS_BLACK, KEY_CENTRE
+from ivories.keyboard import IS_BLACK, KEY_CENTRE
 from ivories.vision import calibration as calibrations
 from ivories.vision.black_keys import Bars, Row, find_bars, find_rows
 from ivories.vision.calibration import Calibration
-from ivories.vision.homography import Float64
-from ivories.vision.key_edges import Kind
-from ivories.vision.key_layout import Layout, Reading, best_layout, full_size_score, read_pattern
-from ivories.vision.key_pattern import PATTERN, PatternMatch, match_pattern
-from ivories.vision.plane_fit import PlaneMap
+from ivories.vision.key_pattern import PatternMatch, match_pattern
+from ivories.vision.placement import Placed, place_keyboard
 from ivories.vision.refine import refine
 from ivories.vision.row_fit import fit_row
 
 _SEARCH_WIDTH: Final = 640  # pixels; black keys of an 88-key keyboard are then 5 to 8 pixels wide
 _LEAST_BARS: Final = 7
-_STEP: Final = 7  # white keys further at a time
 # Size as a share of the picture's width, more than a black key; for bars that stand, that lie.
 _SPANS: Final = (
     (1 / 45, True, False),
@@ -32,7 +28,9 @@ _SPANS: Final = (
     (1 / 20, False, True),
 )
 _CONTRASTS: Final = (0.65, 0.45, 0.8, 0.3)
-_ENOUGH: Final = 34.0  # black keys of 36
+_ENOUGH: Final = 34.0  # black keys of 36, matched
+_SURE: Final = 28.0  # score of a layout that needs no rival
+_TRIES: Final = 4
 
 
 def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> Calibration:
@@ -53,10 +51,14 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
     height, width = luma.shape
     _require_light(luma)
     small, scale = _shrink(luma)
-    pattern, places = _search(small)
-    found, layout = _orient(small, [_extend(small, pattern, places), (pattern, places)])
+    placed = _search(small)
+    if placed.mirrored:
+        raise CalibrationError(
+            "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
+            "setting of the camera."
+        )
     black = KEY_CENTRE[IS_BLACK]
-    refined = refine(small, found, black, 0, 52, lens=True)
+    refined = refine(small, placed.found, black, 0, 52, lens=True)
     found = refined.found
     # k1 counts radii in half picture widths, so it stays when the picture is scaled
     to_full = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1.0]])
@@ -92,13 +94,19 @@ def _shrink(luma: UInt8) -> tuple[UInt8, float]:
     return luma, scale
 
 
-def _search(luma: UInt8) -> tuple[PlaneMap, Float64]:
-    """Return the map pattern plane -> pixels and the pattern places of the black keys that it rests on."""
+def _search(luma: UInt8) -> Placed:
+    """Return the keyboard as the best row of dark bars tells."""
     rng = np.random.default_rng(0)
     height, width = luma.shape
     pool: Bars | None = None
-    best: tuple[Row, PatternMatch] | None = None
+    matches: list[tuple[float, Row, PatternMatch]] = []
+    tried: list[Placed] = []
     most = 0
+
+    def place(row: Row, match: PatternMatch, pool: Bars) -> Placed:
+        pattern, places = fit_row(row, match, pool, width, height)
+        return place_keyboard(luma, pattern, places)
+
     for contrast in _CONTRASTS:
         for share, upright, lying in _SPANS:
             size = round(max(luma.shape) * share) | 1
@@ -107,13 +115,24 @@ def _search(luma: UInt8) -> tuple[PlaneMap, Float64]:
             for row in find_rows(bars, _LEAST_BARS, rng):
                 most = max(most, len(row.bars))
                 match = match_pattern(row.position)
-                if match is not None and (best is None or match.score > best[1].score):
-                    best = row, match
-            if best is not None and best[1].score >= _ENOUGH:
-                return fit_row(*best, pool, width, height)
-    if best is None or pool is None:
+                if match is None:
+                    continue
+                if match.score < _ENOUGH:
+                    matches.append((match.score, row, match))
+                    continue
+                placed = place(row, match, pool)
+                if placed.layout.score > _SURE:
+                    return placed
+                tried.append(placed)
+    matches.sort(key=lambda entry: -entry[0])
+    for _, row, match in matches[:_TRIES]:
+        if pool is not None:
+            tried.append(place(row, match, pool))
+            if tried[-1].layout.score > _SURE:
+                break
+    if not tried:
         raise CalibrationError(_nothing_found(most))
-    return fit_row(*best, pool, width, height)
+    return max(tried, key=lambda placed: placed.layout.score)
 
 
 def _nothing_found(most: int) -> str:
@@ -125,59 +144,6 @@ def _nothing_found(most: int) -> str:
         f"{seen}: point the camera so that the whole keyboard fills the picture's width, with even light and "
         "hands off the keys, or mark the corners by hand."
     )
-
-
-def _extend(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, Float64]:
-    """Return ``pattern`` fitted outwards from the ``places`` of known black keys, and all places then known."""
-    low, high = places.min(), places.max()
-    for _ in range(8):
-        begin, end = int(np.floor(low)) - _STEP, int(np.ceil(high)) + _STEP
-        lens = high - low > 30
-        refined = refine(luma, pattern, PATTERN, begin, end, lens=lens, rounds=2, only=(Kind.BLACK_X,))
-        if not np.isfinite(refined.low) or not refined.low < refined.high:
-            break
-        pattern = refined.found
-        if refined.low > low - 1 and refined.high < high + 1:
-            break
-        low, high = min(low, refined.low), max(high, refined.high)
-    return pattern, PATTERN[(low - 1 <= PATTERN) & (high + 1 >= PATTERN)]
-
-
-def _orient(luma: UInt8, candidates: list[tuple[PlaneMap, Float64]]) -> tuple[PlaneMap, Layout]:
-    """Return keyboard plane -> pixels, and the layout, of the candidate and the way round that fit best.
-
-    Args:
-        luma: (H, W).
-        candidates: pattern plane -> pixels, and the places of black keys known from it.
-    """
-    # half a turn about the middle of a D's black keys maps the pattern to itself
-    half_turn = np.array([[-1.0, 0, 3.0], [0, -1.0, BLACK_KEY_LENGTH], [0, 0, 1.0]])
-    best: tuple[float, PlaneMap, Layout] | None = None
-    for pattern, places in candidates:
-        maps = [pattern, pattern.moved(half_turn)]
-        readings = [read_pattern(luma, maps[0], places), read_pattern(luma, maps[1], 3.0 - places)]
-        chosen = _way_round(readings)
-        layout = best_layout(readings[chosen].seen)
-        if best is None or layout.score > best[0]:
-            best = layout.score, maps[chosen], layout
-    assert best is not None  # noqa: S101 - there is always a candidate
-    _, pattern, layout = best
-    shift = np.array([[1.0, 0, -layout.shift], [0, 1, 0], [0, 0, 1]])
-    return pattern.moved(shift), layout
-
-
-def _way_round(readings: list[Reading]) -> int:
-    """Return which of the two readings is right: white keys go on in front, A is the lowest key."""
-    first, second = readings
-    scores = [full_size_score(reading.seen) for reading in readings]
-    ends = scores[0] - scores[1]
-    fronts = 5 * (first.front_bright - second.front_bright) + 20 * (first.front_gaps - second.front_gaps)
-    if fronts * ends < 0 and abs(fronts) > 8 and abs(ends) > 3 and max(scores) > 32:
-        raise CalibrationError(
-            "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
-            "setting of the camera."
-        )
-    return 0 if ends + fronts >= 0 else 1
 
 
 class KeyboardFinder:

@@ -53,13 +53,14 @@ class Reading:
     """-1..1: the gaps between white keys are seen in front (1) or behind (-1)"""
 
 
-def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64) -> Reading:
+def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64, *, raised: bool) -> Reading:
     """Look at every place of the pattern where a black key might be.
 
     Args:
         luma: (H, W).
         found: pattern plane -> pixels.
         matched: (m,) pattern x of the black keys found, which say what black and white look like here.
+        raised: the map is that of the white keys, over which black ones stand; else of the black keys as seen.
     """
     centre = float(np.round(matched.mean()))
     x = centre + (np.arange(2 * _REACH * _PER_WHITE) + 0.5) / _PER_WHITE - _REACH
@@ -83,9 +84,9 @@ def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64) -> Reading:
 
     back_zone = band(0.12, 0.5)
     # black keys stand high and look shifted; far beyond the picture that would be without meaning
-    raised = PATTERN + np.clip(black_shift(found, PATTERN, 0.3, 0.27), -0.4, 0.4)
-    dark = at(back_zone, raised, 0.12)
-    sides = np.stack([at(back_zone, raised + off, 0.06) for off in (-0.55, 0.55)])
+    shift = np.clip(black_shift(found, PATTERN, 0.3, 0.27), -0.4, 0.4) if raised else 0.0
+    dark = at(back_zone, PATTERN + shift, 0.12)
+    sides = np.stack([at(back_zone, PATTERN + shift + off, 0.06) for off in (-0.55, 0.55)])
     front, back = at(band(0.7, 0.9), PATTERN, 0.5), at(band(-0.28, -0.08), PATTERN, 0.5)
     visible = np.isfinite(dark) & np.isfinite(sides).all(0)
     known = np.isin(PATTERN, matched) & visible
