@@ -62,6 +62,12 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Add to a video time stamp to get audio time"""
     rest: RestPicture | None = None
     """The keyboard with nothing pressed, rectified"""
+    lowest: int = 0
+    """First key, 0..87, that the keyboard has"""
+    highest: int = 87
+    """Last key that it has; smaller keyboards have fewer than 88"""
+    octave_uncertain: bool = False
+    """Too few keys are in the picture to tell which octave they are; the sound will tell"""
     format: str = FORMAT
 
     @property

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from typing import Final
 
 import cv2
+import msgspec
 import numpy as np
 
 from ivories.datatypes import UInt8, VideoFrame
 from ivories.errors import CalibrationError
-from ivories.keyboard import IS_BLACK, KEY_CENTRE
 from ivories.vision import calibration as calibrations
 from ivories.vision.black_keys import Bars, Row, find_bars, find_rows
 from ivories.vision.calibration import Calibration
 from ivories.vision.key_pattern import PatternMatch, match_pattern
-from ivories.vision.placement import Placed, place_keyboard
-from ivories.vision.refine import refine
+from ivories.vision.placement import Placed, place_keyboard, settle
 from ivories.vision.row_fit import fit_row
 
 _SEARCH_WIDTH: Final = 640  # pixels; black keys of an 88-key keyboard are then 5 to 8 pixels wide
@@ -30,6 +29,7 @@ _SPANS: Final = (
 _CONTRASTS: Final = (0.65, 0.45, 0.8, 0.3)
 _ENOUGH: Final = 34.0  # black keys of 36, matched
 _SURE: Final = 28.0  # score of a layout that needs no rival
+_LEAST_QUALITY: Final = 0.1
 _TRIES: Final = 4
 
 
@@ -57,16 +57,43 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
             "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
             "setting of the camera."
         )
-    black = KEY_CENTRE[IS_BLACK]
-    refined = refine(small, placed.found, black, 0, 52, lens=True)
-    found = refined.found
+    placed = settle(small, placed)
+    if not placed.octave_sure and hint is not None:
+        placed = _nearest(placed, hint, scale)
+    if placed.layout.present < _LEAST_BARS or placed.quality < _LEAST_QUALITY:
+        raise CalibrationError(
+            f"A row of {placed.layout.present} black keys was seen, but not clearly enough to place the "
+            "keyboard: move the camera so that all keys are in the picture, with even light and no hands, or "
+            "mark the corners by hand."
+        )
+    found = placed.found
     # k1 counts radii in half picture widths, so it stays when the picture is scaled
     to_full = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1.0]])
-    return calibrations.from_homography(to_full @ found.matrix, width, height, k1=found.k1, quality=0.5)
+    calibration = calibrations.from_homography(
+        to_full @ found.matrix, width, height, k1=found.k1, quality=placed.quality
+    )
+    return msgspec.structs.replace(
+        calibration,
+        lowest=placed.layout.lowest,
+        highest=placed.layout.highest,
+        octave_uncertain=not placed.octave_sure,
+    )
+
+
+def _nearest(placed: Placed, hint: Calibration, scale: float) -> Placed:
+    """Return the reading whose middle lies nearest to the hint's."""
+    middle = np.array([26.0, 0.5])
+    there = hint.to_pixels(middle)
+    readings = [placed, *(placed.shifted(rival) for rival in placed.layout.rivals)]
+    return min(readings, key=lambda r: float(np.hypot(*(r.found.to_pixels(middle) * scale - there))))
 
 
 def median_picture(frames: Sequence[UInt8]) -> UInt8:
-    """Return the per-pixel median of ``frames``, (H, W) each; raises ``CalibrationError`` where sizes differ."""
+    """Return the per-pixel median of ``frames``, (H, W) each.
+
+    Raises:
+        CalibrationError: the sizes differ.
+    """
     if len({frame.shape for frame in frames}) > 1:
         raise CalibrationError("The pictures differ in size; give pictures of one camera in one mode.")
     if len(frames) == 1:

@@ -1,6 +1,6 @@
 """Which octave, which way round, and how many keys: the pattern plane read against real keyboards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -15,6 +15,8 @@ from ivories.vision.key_pattern import C_OFFSET, PATTERN
 from ivories.vision.plane_fit import PlaneMap
 from ivories.vision.viewpoint import black_shift
 
+SURE_MARGIN: Final = 3.0
+"""Black keys by which a reading must lead for its octave to be sure."""
 _PER_WHITE: Final = 8  # strip columns per white key
 _REACH: Final = 60  # white keys to either side
 _DARKER: Final = 0.85  # a black key, glossy as it may be, over the white keys beside it
@@ -39,6 +41,12 @@ class Layout:
     """black keys seen where they should be, less those missing and those seen beyond the ends"""
     margin: float
     """by how much the best reading with another shift scores less"""
+    expected: int
+    """black keys that should be in the picture"""
+    present: int
+    """those of them that were seen"""
+    rivals: tuple["Layout", ...] = ()
+    """other shifts that score hardly less"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,7 @@ def sample(
 
 def best_layout(seen: NDArray[np.int8], sizes: tuple[tuple[int, int, float], ...] = _SIZES) -> Layout:
     """Return the keyboard that explains best where black keys are ``seen`` (105,) and where not."""
-    tried: list[tuple[float, float, int, int]] = []
+    best: dict[float, Layout] = {}
     found = np.flatnonzero(seen == 1)
     middle = PATTERN[found].mean() if len(found) else 0.0
     for low, high, cost in sizes:
@@ -159,19 +167,17 @@ def best_layout(seen: NDArray[np.int8], sizes: tuple[tuple[int, int, float], ...
             shift = C_OFFSET + 7.0 * octave
             x = PATTERN + shift
             has = (x > KEY_CENTRE[lowest] - 0.6) & (x < KEY_CENTRE[highest] + 0.6)
-            score = (
-                (has & (seen == 1)).sum()
-                - 1.0 * (has & (seen == -1)).sum()
-                - 0.2 * (has & (seen == 0)).sum()
-                - 1.5 * (~has & (seen == 1)).sum()
-                - cost
-                # where nothing else decides, the part seen is the middle of the keyboard
-                - 0.01 * abs(middle + shift - 26.0)
-            )
-            tried.append((float(score), shift, lowest, highest))
-    score, shift, lowest, highest = max(tried)
-    rival = max(entry[0] for entry in tried if entry[1] != shift)
-    return Layout(shift, lowest, highest, score, score - rival)
+            present = int((has & (seen == 1)).sum())
+            missing, beyond = (has & (seen == -1)).sum(), (~has & (seen == 1)).sum()
+            hidden = (has & (seen == 0)).sum()
+            # where nothing else decides, the part seen is the middle of the keyboard
+            aside = 0.01 * abs(middle + shift - 26.0)
+            score = float(present - missing - 1.5 * beyond - 0.2 * hidden - cost - aside)
+            if shift not in best or score > best[shift].score:
+                best[shift] = Layout(shift, lowest, highest, score, 0.0, present + int(missing), present)
+    first, *others = sorted(best.values(), key=lambda layout: -layout.score)
+    rivals = tuple(layout for layout in others if layout.score > first.score - SURE_MARGIN)
+    return replace(first, margin=first.score - others[0].score, rivals=rivals)
 
 
 def full_size_score(seen: NDArray[np.int8]) -> float:

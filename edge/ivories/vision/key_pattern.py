@@ -79,7 +79,7 @@ def _grow(position: Float64, bar: NDArray[np.intp], x: Float64) -> PatternMatch 
         place = _projective(position, x - centre, position[bar])
         if place is None:
             return None
-        reach = (PATTERN > x.min() - 4.5) & (PATTERN < x.max() + 4.5)
+        reach = (x.min() - 4.5 < PATTERN) & (x.max() + 4.5 > PATTERN)
         candidates = PATTERN[reach]
         expected = place(candidates - centre)
         step = place(candidates - centre + 0.5) - place(candidates - centre - 0.5)

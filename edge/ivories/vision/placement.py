@@ -1,19 +1,20 @@
 """Lays the keyboard over a row of black keys: which octave, which way round, as far as the keys are seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from ivories.datatypes import UInt8
-from ivories.keyboard import BLACK_KEY_LENGTH
+from ivories.keyboard import BLACK_KEY_LENGTH, IS_BLACK, KEY_CENTRE
 from ivories.vision.homography import Float64
 from ivories.vision.key_edges import Kind
-from ivories.vision.key_layout import Layout, best_layout, full_size_score, read_pattern
+from ivories.vision.key_layout import SURE_MARGIN, Layout, best_layout, full_size_score, read_pattern
 from ivories.vision.key_pattern import PATTERN
 from ivories.vision.plane_fit import PlaneMap
 from ivories.vision.refine import refine
 
+_POOR: Final = 0.08  # residual of a poor fit, white-key widths
 _STEP: Final = 7  # white keys further at a time
 _LENS_FROM: Final = 30  # white keys that fix the lens
 # What the player's side is worth, in black keys: by brightness, by the gaps between white keys.
@@ -30,6 +31,28 @@ class Placed:
     layout: Layout
     mirrored: bool
     """the ends are those of a keyboard seen in a mirror"""
+    residual: float = np.inf
+    """white-key widths, the edges' median distance from their places"""
+    support: float = 0.0
+    """0..1: share of the keyboard where edges were seen"""
+
+    @property
+    def quality(self) -> float:
+        """0..1: nearly 1 where all keys are seen in their places, at most 1/2 where the octave is open."""
+        seen = self.layout.present / max(1, self.layout.expected)
+        close = float(np.exp(-((self.residual / _POOR) ** 2)))
+        sure = 1.0 if self.octave_sure else 0.5
+        return float(np.clip(seen * close * np.sqrt(self.support) * sure, 0.0, 1.0))
+
+    @property
+    def octave_sure(self) -> bool:
+        """Whether the ends of the keyboard fix the octave."""
+        return self.layout.margin >= SURE_MARGIN
+
+    def shifted(self, layout: Layout) -> "Placed":
+        """Return this keyboard read as ``layout``, which shares its pattern plane."""
+        move = np.array([[1.0, 0, self.layout.shift - layout.shift], [0, 1, 0], [0, 0, 1]])
+        return replace(self, found=self.found.moved(move), layout=layout)
 
 
 def place_keyboard(luma: UInt8, pattern: PlaneMap, places: Float64) -> Placed:
@@ -67,8 +90,33 @@ def place_keyboard(luma: UInt8, pattern: PlaneMap, places: Float64) -> Placed:
     return Placed(maps[best][way].moved(shift), layouts[best], mirrored)
 
 
+def settle(luma: UInt8, placed: Placed, rounds: int = 2) -> Placed:
+    """Return ``placed`` refined against all edges, and read again now that its place is better known."""
+    for _ in range(rounds):
+        low, high = white_span(placed.layout)
+        refined = refine(luma, placed.found, KEY_CENTRE[IS_BLACK], low, high, lens=True)
+        shift = placed.layout.shift
+        pattern = refined.found.moved(np.array([[1.0, 0, shift], [0, 1, 0], [0, 0, 1]]))
+        known = PATTERN[(PATTERN + shift > low) & (PATTERN + shift < high)]
+        layout = best_layout(read_pattern(luma, pattern, known, raised=True).seen)
+        placed = replace(placed, found=refined.found, residual=refined.residual, support=refined.support)
+        if layout.score < placed.layout.score - 2:
+            return placed  # refining has lost the keys: the reading before was better
+        same = white_span(layout) == (low, high) and layout.shift == shift
+        placed = placed.shifted(layout)
+        if same:
+            break
+    return placed
+
+
+def white_span(layout: Layout) -> tuple[int, int]:
+    """Return the x, 0..52, of the left and right side of the keyboard."""
+    whites = KEY_CENTRE[layout.lowest : layout.highest + 1][~IS_BLACK[layout.lowest : layout.highest + 1]]
+    return round(whites[0] - 0.5), round(whites[-1] + 0.5)
+
+
 def _follow(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, Float64]:
-    """Return ``pattern`` fitted outwards from the known ``places`` by the keys' edges, and all places then known."""
+    """Return ``pattern`` fitted outwards from ``places`` by the keys' edges, and all places then known."""
     low, high = places.min(), places.max()
     for _ in range(8):
         begin, end = int(np.floor(low)) - _STEP, int(np.ceil(high)) + _STEP
