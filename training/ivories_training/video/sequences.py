@@ -82,7 +82,7 @@ def record(
     # The rest picture stands first in the stream, so that it shares the codec's idea of the still keyboard.
     pictures = sensor.compress([film.rest(rest_sensor or sensor), *film.exposures()])
     frontend = StripFrontEnd(spec, calibration)
-    luma = _rectify(frontend, [film.frame.paste(p) for p in pictures])
+    luma = rectified(frontend, [film.frame.paste(p) for p in pictures])
     return Sequence(
         luma=luma[1:],
         rest=luma[0],
@@ -102,7 +102,7 @@ def _grid_times(times_s: Float64) -> Float64:
     return np.concatenate([before, times_s, after])
 
 
-def _rectify(frontend: StripFrontEnd, pictures: list[UInt8]) -> UInt8:
+def rectified(frontend: StripFrontEnd, pictures: list[UInt8]) -> UInt8:
     """Return (n, rows, width) luma: the front end's newest-luma channel, taken apart again."""
     frontend.set_rest(np.zeros(frontend.spec.shape[:2], np.uint8))
     stream = np.stack([pictures[0]] * (FRAMES - 1) + pictures)

@@ -38,12 +38,8 @@ class Assembler:
 
     def strips(self, luma: UInt8, t_ns: NDArray[np.int64]) -> Int8:
         """Return (F - 4, rows, width, 6) of (1 + F, rows, width) luma, rest picture first, at t_ns (F,)."""
-        outside = (luma == OUTSIDE).all(axis=0).astype(np.uint8)
-        frontend = self._whole
-        if outside.mean() > 0.002:
-            outside = cv2.morphologyEx(outside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-            if outside.any():
-                frontend = self._frontend(outside == 0)
+        outside = (luma == OUTSIDE).all(axis=0)
+        frontend = self._frontend(~outside) if outside.mean() > 0.002 else self._whole
         frontend.reset()
         frontend.set_rest(np.ascontiguousarray(luma[0]))
         out = np.empty((len(t_ns), *self._shape, CHANNELS), np.int8)

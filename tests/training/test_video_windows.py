@@ -1,0 +1,76 @@
+"""Windows: the same bits as on the device, truth at the right horizon."""
+
+import numpy as np
+import pytest
+
+from ivories.datatypes import VideoFrame
+from ivories.vision.calibration import from_corners
+from ivories.vision.strip import FRAMES, StripFrontEnd, StripSpec
+from ivories_training.video.dataset import Music, load_shard, render_shard
+from ivories_training.video.network import NetworkConfig
+from ivories_training.video.sequences import AHEAD, BEFORE, rectified
+from ivories_training.video.windows import Assembler, Windows, WindowsConfig, sequence_targets
+
+NETWORK = NetworkConfig()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("shards")
+    render_shard(path, 0, Music(None, "train"), sequences=3)
+    return path
+
+
+@pytest.mark.parametrize("left", [20.0, -90.0])
+def test_assembled_strips_are_the_devices_own(left):
+    """From stored luma and rest picture the same six channels, bit for bit, as from pictures; also cut off."""
+    rng = np.random.default_rng(5)
+    spec = StripSpec()
+    calibration = from_corners([[left, 40], [600, 30], [610, 120], [left - 10, 125]], 640, 160)
+    base = rng.integers(30, 220, (160, 640)).astype(np.int16)
+    pictures = [np.clip(base + rng.integers(-12, 12, base.shape) + 3 * i, 0, 255).astype(np.uint8) for i in range(9)]
+    device = StripFrontEnd(spec, calibration)
+    stored = rectified(StripFrontEnd(spec, calibration), pictures)
+    times = np.arange(8, dtype=np.int64) * 33_333_333
+    device.set_rest(stored[0] * (stored != 128).any(axis=0))
+    direct = []
+    for i, picture in enumerate(pictures[1:]):
+        direct += [s.pixels for s in device.push(VideoFrame(picture, int(times[i]), 0, i))]
+    assembled = Assembler(spec).strips(stored, times)
+    assert assembled.shape == (4, *spec.shape)
+    assert np.array_equal(assembled, np.stack(direct))
+
+
+def test_targets_speak_of_the_interval_that_ended_h_frames_ago(folder):
+    shard = load_shard(folder / "00000.npz")
+    frames = shard.t_ns.shape[1]
+    assert shard.onset.shape[1] == BEFORE + frames + AHEAD
+    targets = sequence_targets(shard, 0, NETWORK, 0.1)
+    assert targets.shape == (frames - FRAMES + 1, 88, 2 * len(NETWORK.channels))
+    for w in range(len(targets)):
+        for c, h in enumerate(NETWORK.horizons):
+            newest = w + FRAMES - 1
+            assert np.array_equal(targets[w, :, c] > 0, shard.onset[0, newest - h + BEFORE] > 0)
+
+
+def test_an_onset_is_pressed_in_the_frame_that_ends_its_interval(folder):
+    shard = load_shard(folder / "00000.npz")
+    for i in range(len(shard.luma)):
+        struck = shard.onset[i, BEFORE + 1 : -AHEAD] > 0
+        assert shard.pressed[i, 1:][struck].mean() > 0.95 if struck.any() else True
+
+
+def test_batches_are_drawn_where_keys_move(folder):
+    windows = Windows(folder, WindowsConfig(background_share=0.0), NETWORK, seed=1)
+    inputs, targets = windows.batch(12)
+    assert inputs.shape == (12, 48, 480, 6)
+    assert targets.shape == (12, 1, 40, 2 * len(NETWORK.channels))
+    assert np.abs(inputs).max() <= 2
+    everywhere = np.mean([sequence_targets(load_shard(folder / "00000.npz"), i, NETWORK, 0)[..., :4].mean() for i in range(3)])
+    assert targets[..., :4].mean() > everywhere
+
+
+def test_draws_follow_from_the_seed(folder):
+    first, second = (Windows(folder, WindowsConfig(), NETWORK, seed=3).batch(6) for _ in range(2))
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
