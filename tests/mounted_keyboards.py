@@ -111,6 +111,8 @@ def draw(view, rng, *, noise=2.0, blur=0.5, light=1.0, hands=0, shade=0.3):
     """Return the (H, W) uint8 picture of ``view``.
 
     Args:
+        view: camera and keyboard.
+        rng: for noise, hands and light.
         noise: standard deviation of the pixels, levels.
         blur: standard deviation of the optics, pixels.
         light: exposure, 1 = well lit.

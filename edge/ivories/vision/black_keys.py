@@ -38,11 +38,12 @@ class Bars:
 
     def join(self, other: "Bars") -> "Bars":
         """Return these bars and then the ``other`` ones."""
-        pairs = zip(self._columns(), other._columns(), strict=True)
-        return Bars(*(np.concatenate(pair) for pair in pairs))
-
-    def _columns(self) -> tuple[Float64, Float64, Float64, Float64]:
-        return self.centre, self.axis, self.length, self.width
+        return Bars(
+            np.concatenate([self.centre, other.centre]),
+            np.concatenate([self.axis, other.axis]),
+            np.concatenate([self.length, other.length]),
+            np.concatenate([self.width, other.width]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def find_bars(luma: UInt8, span: tuple[int, int], contrast: float) -> Bars:
     depth = closed.astype(np.int16) - luma
     dark = ((depth > contrast * closed) & (depth > 10)).astype(np.uint8)
     # the gaps between white keys are dark lines that would tie the bars together
-    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    dark = np.asarray(cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
     count, labels = cv2.connectedComponents(dark, connectivity=4)
     y, x = np.nonzero(dark)
     label = labels[y, x]

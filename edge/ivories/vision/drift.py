@@ -5,6 +5,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ivories.datatypes import VideoFrame
 from ivories.keyboard import BLACK_KEY_LENGTH, IS_BLACK, KEY_CENTRE, WHITE_KEYS
@@ -40,7 +41,7 @@ class DriftWatch:
         x = (np.arange(_COLUMNS) + 0.5) / _PER_WHITE
         rows = np.concatenate([_BACK_ROWS, _FRONT_ROWS])
         pixels = calibration.to_pixels(np.stack(np.meshgrid(x, rows), -1))
-        self._map = pixels.astype(np.float32)
+        self._x, self._y = (np.ascontiguousarray(pixels[..., i], np.float32) for i in (0, 1))
         self._inside = (
             ((pixels >= 0) & (pixels <= [calibration.width - 1, calibration.height - 1])).all((0, 2))
         ).reshape(_WINDOWS, -1)
@@ -62,7 +63,7 @@ class DriftWatch:
         """
         if frame.luma.shape != self._shape:
             return LOST
-        strip = cv2.remap(frame.luma, self._map, None, cv2.INTER_LINEAR).astype(np.float64)
+        strip = cv2.remap(frame.luma, self._x, self._y, cv2.INTER_LINEAR).astype(np.float64)
         found = self._look(strip)
         if found is None:
             return self._without_sight(strip)
@@ -88,7 +89,7 @@ class DriftWatch:
         shift = _SHIFTS[inner] - 0.5 * (above - below) / bend * (_SHIFTS[1] - _SHIFTS[0])
         return float(np.median(shift[sure])), self._front_shift(strip, sure)
 
-    def _front_shift(self, strip: Float64, sure: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> float:
+    def _front_shift(self, strip: Float64, sure: NDArray[np.bool_]) -> float:
         """Return where black keys end, off its place, in white-key widths."""
         columns = np.repeat(sure, _COLUMNS // _WINDOWS) & self._black
         step = np.diff(strip[len(_BACK_ROWS) :, columns], axis=0)
@@ -113,10 +114,10 @@ class DriftWatch:
 def _black(x: Float64) -> Float64:
     """Return -1 where a black key is and 1 elsewhere, softened over one column."""
     off = np.abs(x[:, None] - KEY_CENTRE[IS_BLACK][None]).min(1)
-    return np.clip((off - _BLACK_HALF) * _PER_WHITE, -1, 1)
+    return np.asarray(np.clip((off - _BLACK_HALF) * _PER_WHITE, -1, 1))
 
 
 def _normalized(profile: Float64) -> Float64:
     """Return ``profile`` (..., n) with mean 0 and norm 1 over its last axis."""
     centred = profile - profile.mean(-1, keepdims=True)
-    return centred / np.maximum(np.sqrt((centred**2).sum(-1, keepdims=True)), 1e-6)
+    return np.asarray(centred / np.maximum(np.sqrt((centred**2).sum(-1, keepdims=True)), 1e-6))

@@ -98,7 +98,7 @@ def median_picture(frames: Sequence[UInt8]) -> UInt8:
         raise CalibrationError("The pictures differ in size; give pictures of one camera in one mode.")
     if len(frames) == 1:
         return np.ascontiguousarray(frames[0])
-    return np.median(np.stack(list(frames)), axis=0).astype(np.uint8)
+    return np.asarray(np.median(np.stack(list(frames)), axis=0), np.uint8)
 
 
 def _require_light(luma: UInt8) -> None:

@@ -74,7 +74,7 @@ class EdgeMeter:
         margin = 1
         self._found, self._low, self._high = found, low, high
         self._x = low - margin + (np.arange((high - low + 2 * margin) * PER_WHITE) + 0.5) / PER_WHITE
-        self._y = _TOP + (np.arange(_ROWS) + 0.5) * _ROW
+        self._y = _TOP + (np.arange(_ROWS, dtype=np.float64) + 0.5) * _ROW
         strip, inside = sample(luma, found, self._x, self._y)
         self._strip = np.where(inside, strip, np.nan).astype(np.float64)
         self._blacks = blacks[(blacks > low) & (blacks < high)]
@@ -147,7 +147,7 @@ class EdgeMeter:
         )
 
     def _front_edge(self) -> Offsets:
-        """Find the white keys' front edge: the first strong step near y = 1, not the foot of the front face."""
+        """Find the white keys' front edge: the first step near y = 1, not the foot of the front face."""
         columns = self._off_gap > 0.18
         depth = front_face_depth(self._found, (self._low + self._high) / 2)
         return self._edge(columns, 1.0, 0.8, 1.4, depth, Kind.FRONT_Y, 0.08)
@@ -169,6 +169,12 @@ class EdgeMeter:
         """Look for a change of brightness across ``at``, from ``inner`` (white keys) to ``outer``.
 
         Args:
+            columns: which strip columns to use.
+            at: y of the edge.
+            inner: y from which to look.
+            outer: y up to which to look.
+            kind: what to call it.
+            sigma: white-key widths.
             second: a further edge follows about so far behind, white-key lengths; 0 = none.
         """
         out = 1.0 if outer > inner else -1.0
@@ -202,7 +208,7 @@ def _none() -> Offsets:
 
 
 def _first_edge(profile: Float64, y: Float64, at: float, second: float) -> float | None:
-    """Return where the edge lies: a strong step near ``at``, better still with another one ``second`` behind."""
+    """Return where the edge lies: a strong step near ``at``, better with another one ``second`` behind."""
     step = np.abs(profile[2:] - profile[:-2])
     middle = y[1:-1]
     peak = np.zeros(len(step), bool)
@@ -221,9 +227,7 @@ def _first_edge(profile: Float64, y: Float64, at: float, second: float) -> float
     return best[1] if best is not None and best[0] > 0 else None
 
 
-def _slide(
-    profile: Float64, template: Float64, limits: tuple[int, int]
-) -> tuple[Float64, Float64, Float64]:
+def _slide(profile: Float64, template: Float64, limits: tuple[int, int]) -> tuple[Float64, Float64, Float64]:
     """Return window centres, best shifts (columns) and correlations of ``profile`` with ``template``.
 
     Args:
@@ -238,7 +242,8 @@ def _slide(
     windows = np.lib.stride_tricks.sliding_window_view(profile, size)
     shifts = np.arange(-_REACH, _REACH + 1)
     low, high = np.percentile(windows[starts], limits, axis=1)[..., None, None]
-    seen = normalized(np.clip(windows[starts[:, None] + shifts[None]], low, high))  # (windows, shifts, size)
+    # one row for each window and shift
+    seen = normalized(np.clip(windows[starts[:, None] + shifts[None]], low, high))
     pattern = normalized(np.lib.stride_tricks.sliding_window_view(template, size)[starts])
     likeness = np.einsum("wsi,wi->ws", seen, pattern)
     likeness = np.where(np.isfinite(likeness), likeness, -1.0)
@@ -248,4 +253,5 @@ def _slide(
     before, top, after = likeness[row, inner - 1], likeness[row, inner], likeness[row, inner + 1]
     bend = np.minimum(before - 2 * top + after, -1e-6)
     shift = shifts[inner] + np.clip(0.5 * (before - after) / bend, -0.7, 0.7)
-    return starts + size / 2 - 0.5 + 0.5, shift, np.where(peak == inner, top, -1.0)
+    middle = np.asarray(starts + (size - 1) / 2, np.float64)
+    return middle, np.asarray(shift), np.asarray(np.where(peak == inner, top, -1.0))

@@ -68,7 +68,7 @@ def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64, *, raised: bool
         luma: (H, W).
         found: pattern plane -> pixels.
         matched: (m,) pattern x of the black keys found, which say what black and white look like here.
-        raised: the map is that of the white keys, over which black ones stand; else of the black keys as seen.
+        raised: the map is that of the white keys, which black ones stand above; else of black keys as seen.
     """
     centre = float(np.round(matched.mean()))
     x = centre + (np.arange(2 * _REACH * _PER_WHITE) + 0.5) / _PER_WHITE - _REACH
@@ -166,7 +166,7 @@ def best_layout(seen: NDArray[np.int8], sizes: tuple[tuple[int, int, float], ...
         for octave in range(-9, 10):
             shift = C_OFFSET + 7.0 * octave
             x = PATTERN + shift
-            has = (x > KEY_CENTRE[lowest] - 0.6) & (x < KEY_CENTRE[highest] + 0.6)
+            has = (x > KEY_CENTRE[lowest]) & (x < KEY_CENTRE[highest])  # every size ends with white keys
             present = int((has & (seen == 1)).sum())
             missing, beyond = (has & (seen == -1)).sum(), (~has & (seen == 1)).sum()
             hidden = (has & (seen == 0)).sum()

@@ -23,7 +23,7 @@ def _pattern() -> Float64:
 
 
 PATTERN: Final = _pattern()
-"""(105,) black-key centres of many octaves in white-key widths, ascending; index 50 is the C sharp at x = 1"""
+"""(105,) black-key centres of many octaves in white-key widths, ascending; 50 is the C sharp at x = 1"""
 _START: Final = 5 * _OCTAVES
 
 
@@ -68,8 +68,8 @@ def _proposals(position: Float64, most: int = 30) -> list[tuple[int, int]]:
         fit = runs @ np.linalg.pinv(design).T
         error = np.abs(runs - fit @ design.T).max(1) / np.maximum(fit[:, 0], 1e-9)
         # a bar is at least two pixels wide, so a white key is at least four
-        for start in np.flatnonzero((error < 0.25) & (fit[:, 0] > 4)):
-            found.append((float(error[start]), int(start), _START + phase))
+        good = np.flatnonzero((error < 0.25) & (fit[:, 0] > 4))
+        found += [(float(error[start]), int(start), _START + phase) for start in good]
     return [(start, first) for _, start, first in sorted(found)[:most]]
 
 

@@ -23,7 +23,7 @@ def draw_overlay(luma: UInt8, calibration: Calibration) -> UInt8:
     Red: white keys; blue: black keys; green: middle C. Lines that do not follow the keys show a wrong
     position at once.
     """
-    shown = cv2.cvtColor(np.ascontiguousarray(luma), cv2.COLOR_GRAY2BGR)
+    shown = np.asarray(cv2.cvtColor(np.ascontiguousarray(luma), cv2.COLOR_GRAY2BGR), np.uint8)
     along = np.linspace(0.0, WHITE_KEYS, 105)
     for y in (0.0, 1.0):
         _draw(shown, calibration, np.stack([along, np.full_like(along, y)], 1), _EDGE)
@@ -41,7 +41,7 @@ def draw_overlay(luma: UInt8, calibration: Calibration) -> UInt8:
     _draw(
         shown, calibration, np.array([[c4, 0.7], [c4 + 1, 0.7], [c4 + 1, 1], [c4, 1], [c4, 0.7]]), _MIDDLE_C
     )
-    return np.asarray(shown, np.uint8)
+    return shown
 
 
 def _under_black(x: int) -> bool:

@@ -1,9 +1,10 @@
-"""Fits the keyboard plane to points seen in the picture: homography and lens together, robust against strays."""
+"""Fits the keyboard plane to points seen in the picture: homography and lens at once, despite strays."""
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ivories.vision import homography as plane
 from ivories.vision.homography import Float64
@@ -26,7 +27,7 @@ class PlaneMap:
         """Return the observed pixels (..., 2) of plane ``points`` (..., 2)."""
         return plane.distort(plane.apply(self.matrix, points), self.k1, self.width, self.height)
 
-    def inside(self, points: Float64) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
+    def inside(self, points: Float64) -> NDArray[np.bool_]:
         """Say which plane ``points`` (..., 2) lie in the picture (and before the camera)."""
         pixels = self.to_pixels(points)
         limit = np.array([self.width - 1, self.height - 1])
@@ -53,17 +54,15 @@ class PlaneMap:
         return np.stack(columns, -1)
 
 
-def from_matrix(matrix: Float64, width: int, height: int, k1: float = 0.0) -> PlaneMap:
-    """Return the map whose depth is positive in the middle of the keyboard."""
-    return PlaneMap(np.asarray(matrix, np.float64), k1, width, height)
-
-
 def fit_plane(place: Float64, pixels: Float64, start: PlaneMap, *, scale: float, lens: bool) -> PlaneMap:
     """Return ``start`` moved so that ``place`` (n, 2) in the plane is seen at ``pixels`` (n, 2).
 
     Gauss-Newton on the pixel residuals, with Geman-McClure weights.
 
     Args:
+        place: plane coordinates.
+        pixels: where they are seen.
+        start: not far off.
         scale: pixels; residuals much larger than this have no say.
         lens: estimate k1 too, else keep it.
     """

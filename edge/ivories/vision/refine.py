@@ -37,7 +37,14 @@ class Refined:
 
 
 def refine(
-    luma: UInt8, found: PlaneMap, blacks: Float64, low: int, high: int, *, lens: bool, rounds: int = 4,
+    luma: UInt8,
+    found: PlaneMap,
+    blacks: Float64,
+    low: int,
+    high: int,
+    *,
+    lens: bool,
+    rounds: int = 4,
     only: tuple[Kind, ...] = tuple(Kind),
 ) -> Refined:
     """Return ``found`` after ``rounds`` of measuring edges and solving for the map.

@@ -1,4 +1,4 @@
-"""From matched bars to the pattern plane: fit the plane, look for further black keys where it says, repeat."""
+"""From matched bars to the pattern plane: fit it, look for further black keys where it says, repeat."""
 
 from typing import Final
 
@@ -11,15 +11,13 @@ from ivories.vision import homography as plane
 from ivories.vision.black_keys import Bars, Row
 from ivories.vision.homography import Float64
 from ivories.vision.key_pattern import PATTERN, PatternMatch
-from ivories.vision.plane_fit import PlaneMap, fit_plane, from_matrix
+from ivories.vision.plane_fit import PlaneMap, fit_plane
 
 _LENS_FROM: Final = 20  # black keys that fix the lens
 _REACH: Final = 4.5  # white keys beyond the last black key found
 
 
-def fit_row(
-    row: Row, match: PatternMatch, pool: Bars, width: int, height: int
-) -> tuple[PlaneMap, Float64]:
+def fit_row(row: Row, match: PatternMatch, pool: Bars, width: int, height: int) -> tuple[PlaneMap, Float64]:
     """Return the map pattern plane -> pixels, and the pattern places (m,) of all black keys found.
 
     The bass side and the fallboard side may both be wrong: the pattern is its own mirror image.
@@ -58,7 +56,7 @@ def _start(bars: Bars, x: Float64, towards: Float64, width: int, height: int) ->
     matrix, _ = cv2.findHomography(place, ends, cv2.RANSAC, max(2.0, 0.1 * float(bars.length.mean())))
     if matrix is None:
         matrix = plane.from_points(place, ends)
-    return from_matrix(np.asarray(matrix, np.float64), width, height)
+    return PlaneMap(np.asarray(matrix, np.float64), 0.0, width, height)
 
 
 def _fit(bars: Bars, x: Float64, towards: Float64, start: PlaneMap) -> PlaneMap:
@@ -80,7 +78,9 @@ def _look(found: PlaneMap, pool: Bars, x: Float64) -> tuple[NDArray[np.intp], Fl
     expected = np.hypot(grid[:, 0, 1], grid[:, 1, 1]) * BLACK_KEY_LENGTH
     ratio = pool.length[None] / np.maximum(expected[:, None], 1)
     cost = np.abs(in_plane[..., 0]) + 2 * np.abs(in_plane[..., 1]) + np.abs(np.log(np.maximum(ratio, 1e-3)))
-    fits = (np.abs(in_plane[..., 0]) < 0.3) & (np.abs(in_plane[..., 1]) < 0.12) & (ratio > 0.72) & (ratio < 1.4)
+    fits = (
+        (np.abs(in_plane[..., 0]) < 0.3) & (np.abs(in_plane[..., 1]) < 0.12) & (ratio > 0.72) & (ratio < 1.4)
+    )
     cost = np.where(fits, cost, np.inf)
     best = cost.argmin(1) if len(pool) else np.zeros(len(near), np.intp)
     hit = np.isfinite(cost[np.arange(len(near)), best]) if len(pool) else np.zeros(len(near), bool)

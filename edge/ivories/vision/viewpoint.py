@@ -50,9 +50,9 @@ def black_shift(found: PlaneMap, x: Float64, y: float, half: float) -> Float64:
 def projection_mm(found: PlaneMap) -> Float64:
     """Return (3, 4): millimetres (x right, y to the player, z up) -> ideal pixels.
 
-    Square pixels and a principal point in the middle of the picture are assumed; the focal length then follows
-    from the plane's two orthogonal axes of known length (Zhang 2000), and where the view is too square to tell,
-    it is taken as usual.
+    Square pixels and a principal point in the middle of the picture are assumed; the focal length then
+    follows from the plane's two orthogonal axes of known length (Zhang 2000), and where the view is too
+    square to tell, it is taken as usual.
     """
     to_centre = np.array([[1.0, 0, -(found.width - 1) / 2], [0, 1.0, -(found.height - 1) / 2], [0, 0, 1.0]])
     plane = to_centre @ found.matrix @ np.diag([1 / WHITE_KEY_WIDTH_MM, 1 / WHITE_KEY_LENGTH_MM, 1.0])
