@@ -23,8 +23,8 @@ def small_room(seed: int) -> Room:
     room = random_room(np.random.default_rng(seed))
     rng = np.random.default_rng(seed + 1)
     mount = Mount(
-        320, 160, elevation=float(rng.uniform(35, 88)), azimuth=float(rng.normal(0, 15)), roll=float(rng.normal(0, 2)),
-        field_of_view=60, fill=0.95, centre=(0.5, 0.5),
+        320, 160, elevation=float(rng.uniform(35, 88)), azimuth=float(rng.normal(0, 15)),
+        roll=float(rng.normal(0, 2)), field_of_view=60, fill=0.95, centre=(0.5, 0.5),
     )  # fmt: skip
     camera = place(mount, room.body["white_width"], room.body["white_length"])
     return replace(room, camera=camera, samples=2)
@@ -66,7 +66,11 @@ def test_rendering_only_what_changed_misses_nothing(seed):
     depth[:, rng.choice(KEYS, 7, replace=False)] = rng.random(7, np.float32)
     dips = room.dip_mm(depth).astype(np.float32)
     hands = random_hands(room, strokes.between(at - 1, at + 1), (at - 1, at + 1), rng)
-    capsules = np.concatenate([h.capsules(times, dips) for h in hands], axis=1) if hands else np.zeros((2, 0, 8), np.float32)
+    capsules = (
+        np.concatenate([h.capsules(times, dips) for h in hands], axis=1)
+        if hands
+        else np.zeros((2, 0, 8), np.float32)
+    )
     renderer = Renderer(room, Frame(room, StripSpec()).mask)
     light, label = renderer.picture(dips, capsules)
     blank = np.zeros_like(light), np.full_like(label, OTHER)

@@ -23,12 +23,14 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("left", [20.0, -90.0])
 def test_assembled_strips_are_the_devices_own(left):
-    """From stored luma and rest picture the same six channels, bit for bit, as from pictures; also cut off."""
+    """Six channels from stored luma equal those from pictures, bit for bit, also where keys are cut off."""
     rng = np.random.default_rng(5)
     spec = StripSpec()
     calibration = from_corners([[left, 40], [600, 30], [610, 120], [left - 10, 125]], 640, 160)
     base = rng.integers(30, 220, (160, 640)).astype(np.int16)
-    pictures = [np.clip(base + rng.integers(-12, 12, base.shape) + 3 * i, 0, 255).astype(np.uint8) for i in range(9)]
+    pictures = [
+        np.clip(base + rng.integers(-12, 12, base.shape) + 3 * i, 0, 255).astype(np.uint8) for i in range(9)
+    ]
     device = StripFrontEnd(spec, calibration)
     stored = rectified(StripFrontEnd(spec, calibration), pictures)
     times = np.arange(8, dtype=np.int64) * 33_333_333
@@ -66,7 +68,9 @@ def test_batches_are_drawn_where_keys_move(folder):
     assert inputs.shape == (12, 48, 480, 6)
     assert targets.shape == (12, 1, 40, 2 * len(NETWORK.channels))
     assert np.abs(inputs).max() <= 2
-    everywhere = np.mean([sequence_targets(load_shard(folder / "00000.npz"), i, NETWORK, 0)[..., :4].mean() for i in range(3)])
+    everywhere = np.mean(
+        [sequence_targets(load_shard(folder / "00000.npz"), i, NETWORK, 0)[..., :4].mean() for i in range(3)]
+    )
     assert targets[..., :4].mean() > everywhere
 
 

@@ -42,18 +42,28 @@ def fit_line(logits: Float32, truth: Float32, weight: Float32) -> tuple[float, f
     """Return (temperature, bias) of the posterior logit (logit + bias) / temperature, by Newton's method."""
     used = weight > 0
     z, y = logits[used].astype(float), truth[used].astype(float)
-    gain, shift = 1.0, 0.0
-    for _ in range(30):
-        p = 1 / (1 + np.exp(-np.clip(gain * z + shift, -40, 40)))
-        w = p * (1 - p) + 1e-9
-        gradient = np.array([((y - p) * z).sum() - 1e-3 * (gain - 1), (y - p).sum() - 1e-3 * shift])
-        hessian = np.array([[(w * z * z).sum() + 1e-3, (w * z).sum()], [(w * z).sum(), w.sum() + 1e-3]])
+    design = np.stack(
+        [z, np.ones_like(z)]
+    )  # gain and shift: the inverse of temperature, and bias / temperature
+    at = np.array([1.0, 0.0])
+
+    def cost(line: NDArray[np.float64]) -> float:
+        value = line @ design
+        return float((np.logaddexp(0, value) - y * value).sum() + 0.5e-3 * (line[0] - 1) ** 2)
+
+    now = cost(at)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(at @ design, -40, 40)))
+        gradient = design @ (y - p) - np.array([1e-3 * (at[0] - 1), 0.0])
+        hessian = (design * (p * (1 - p) + 1e-9)) @ design.T + 1e-3 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        gain, shift = gain + float(step[0]), shift + float(step[1])
-        if np.abs(step).max() < 1e-6:
+        while (after := cost(at + step)) > now and np.abs(step).max() > 1e-9:
+            step /= 2
+        at, gained, now = at + step, now - after, after
+        if gained < 1e-6 * (1 + abs(now)):
             break
-    gain = max(gain, 0.05)
-    return 1 / gain, shift / gain
+    gain = float(np.clip(at[0], 0.1, 10.0))
+    return 1 / gain, float(at[1]) / gain
 
 
 def fit_channels(logits: Float32, targets: Float32, network: NetworkConfig) -> list[Channel]:

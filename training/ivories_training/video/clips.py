@@ -99,10 +99,14 @@ def filmed_clip(video: Path) -> Clip:
     from ivories.scoring import read_notes
 
     try:
-        corners = json.loads(video.with_name(f"{video.stem}_registration.json").read_text("utf-8"))["corners_px"]
+        corners = json.loads(video.with_name(f"{video.stem}_registration.json").read_text("utf-8"))[
+            "corners_px"
+        ]
         with av.open(str(video)) as container:
             stream = container.streams.video[0]
-            decoded = [(f.pts * stream.time_base, f.to_ndarray(format="gray8")) for f in container.decode(stream)]
+            decoded = [
+                (f.pts * stream.time_base, f.to_ndarray(format="gray8")) for f in container.decode(stream)
+            ]
     except (OSError, KeyError, ValueError, IndexError, av.error.FFmpegError) as error:
         raise SourceError(f"{video} with {video.stem}_registration.json cannot be read: {error}") from error
     pictures = np.stack([picture for _, picture in decoded])

@@ -22,7 +22,7 @@ def train(
     """Render what is missing, train, quantize, calibrate and export."""
     from ivories_training.video.recipe import make_model
 
-    print(make_model(config, run, performances, models))
+    typer.echo(make_model(config, run, performances, models))
 
 
 @commands.command()
@@ -40,17 +40,17 @@ def evaluate(
     """Score the int8 file through the device's own stages."""
     from ivories_training.video import evaluate as scoring
     from ivories_training.video.clips import filmed_clip
-    from ivories_training.video.recipe import test_clips
+    from ivories_training.video.recipe import unseen_clips
 
     watcher = scoring.Watcher(model)
     if video:
         films = (filmed_clip(path) for path in video)
     else:
-        films = test_clips(performances, "test", clips, clip_seconds)
+        films = unseen_clips(performances, "test", clips, clip_seconds)
     thresholds = watcher.manifest.thresholds[policy]
     scores = [scoring.score(clip, watcher.watch(clip), thresholds) for clip in films]
-    print(scoring.clip_table(scores))
-    print({name: round(value, 3) for name, value in scoring.summary(scores).items()})
+    typer.echo(scoring.clip_table(scores))
+    typer.echo({name: round(value, 3) for name, value in scoring.summary(scores).items()})
     if report is not None:
         scoring.save(scores, report)
 
@@ -80,4 +80,4 @@ def render_take(
     from ivories_training.video.take import render_demo_take
 
     for path in render_demo_take(out, soundfont):
-        print(path)
+        typer.echo(path)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ivories.datatypes import KeyEvidence, Origin
 from ivories.inference.litert import LiteRtRuntime
@@ -98,7 +97,7 @@ def frame_f1(clip: Clip, evidence: list[KeyEvidence]) -> float:
 
 
 FRAME_BALANCE = 3.0
-"""Log-likelihood ratio at which a key counts as pressed: the log-odds against, one key in twenty being down"""
+"""Log-likelihood ratio at which a key counts as pressed: one key in twenty is down"""
 
 
 def summary(scores: list[ClipScores]) -> dict[str, float]:
@@ -117,10 +116,11 @@ def save(scores: list[ClipScores], path: Path) -> None:
 
 def clip_table(scores: list[ClipScores]) -> str:
     """Return the scores as lines of text."""
-    head = f"{'clip':<24}{'notes':>6}{'found':>6}{'F1@50':>7}{'F1@100':>7}{'frame':>7}{'told ms':>8}{'vel r':>6}{'false/10s':>10}"
+    names = ("notes", "found", "F1@50", "F1@100", "frame", "told ms", "vel r", "false/10s")
+    head = f"{'clip':<24}" + "".join(f"{name:>10}" for name in names)
     rows = [
-        f"{s.name:<24}{s.notes:>6}{s.found:>6}{s.f1_50ms:>7.3f}{s.f1_100ms:>7.3f}{s.frame_f1:>7.3f}"
-        f"{s.detection_ms:>8.0f}{s.velocity_r:>6.2f}{s.false_per_10_s:>10.2f}"
+        f"{s.name:<24}{s.notes:>10}{s.found:>10}{s.f1_50ms:>10.3f}{s.f1_100ms:>10.3f}{s.frame_f1:>10.3f}"
+        f"{s.detection_ms:>10.0f}{s.velocity_r:>10.2f}{s.false_per_10_s:>10.2f}"
         for s in scores
     ]
     return "\n".join([head, *rows])

@@ -97,7 +97,7 @@ class Hand:
             rng.uniform(0, 6.28, FINGERS),
         )
         self._approach = float(rng.uniform(0.05, 0.16))
-        self._wrist = rng.normal(0, [14, 12, 8]) + [0.0, 0.0, float(rng.uniform(-12, 14))]
+        self._wrist = rng.normal((0.0, 0.0, rng.uniform(-12, 14)), (14, 12, 8))
         self._elbow = (float(rng.normal(-35 if left else 35, 45)), float(rng.uniform(260, 360)))
         self._velocity = (0.0, 0.0)
         if not len(strokes) and rng.random() < 0.4:  # passes over the keys
@@ -245,9 +245,9 @@ class Hand:
             add(tip[:, f], first, 0.85 * radius, skin * look.nail)
             add(first, second, 0.95 * radius, skin)
             add(second, knuckle[:, f], 1.08 * radius, skin)
-            heel = wrist + [(f - 2) * 11.0, -8.0, 0.0]
+            heel = wrist + np.array([(f - 2) * 11.0, -8.0, 0.0])
             add(knuckle[:, f], heel, (1.75 if look.palm else 0.7) * radius, skin)
-        elbow = wrist + [self._elbow[0], self._elbow[1], 20.0]
+        elbow = wrist + np.array([*self._elbow, 20.0])
         add(wrist, elbow, 3.4 * radius, skin)
         sleeve = wrist + (elbow - wrist) * (look.sleeve_behind / 360.0)
         add(sleeve, elbow, 5.0 * radius, look.sleeve)

@@ -60,7 +60,9 @@ class OctaveConstant(keras.layers.Layer):
         self._frozen: Any = None
 
     def build(self, input_shape: Any) -> None:
-        self.constant = self.add_weight(shape=(1, 1, OCTAVE, int(input_shape[-1])), initializer="zeros", name="constant")
+        self.constant = self.add_weight(
+            shape=(1, 1, OCTAVE, int(input_shape[-1])), initializer="zeros", name="constant"
+        )
         self.range.build((1, 1, int(input_shape[2]), int(input_shape[-1])))
         self.result.build(input_shape)
 
@@ -108,7 +110,7 @@ class VideoNetwork:
         )
 
     def model(self, keys: int = KEYS, batch: int | None = None) -> keras.Model:
-        """Return the graph: strip (B, 48, 12 * keys, 6) in steps of 1 / 64 -> ``keys`` (B, 1, keys, C) logits."""
+        """Return the graph: ``strip`` (B, 48, 12 * keys, 6) / 64 -> ``keys`` (B, 1, keys, C) logits."""
         spec = StripSpec()
         shape = (batch, spec.rows, spec.columns * keys, CHANNELS)
         inputs = keras.Input(batch_shape=shape, name="strip")

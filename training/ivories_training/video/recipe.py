@@ -12,20 +12,20 @@ _FIRST_CLIP = {"train": 10_000, "validation": 20_000, "test": 30_000}
 CARD = """\
 ## video
 
-Sees which keys move and are pressed. Input: the key-aligned strip of five frames' differences from the rest
-image and the newest luma; output: onset at four horizons, pressed, velocity and visible, per key.
+Sees which keys move and are pressed. Input: the key-aligned strip of five frames' differences from the
+rest image and the newest luma; output: onset at four horizons, pressed, velocity and visible, per key.
 
-Trained on rendered keyboards, hands, cameras and lights alone; no picture of a person or of a real room was
-used. It knows keyboards of 88 keys in the usual proportions. Covered keys and keys outside the picture are
-reported as not visible rather than guessed. Velocity is judged from key speed in frames and is best between 25
-and 60 frames per second.
+Trained on rendered keyboards, hands, cameras and lights alone; no picture of a person or of a real room
+was used. It knows keyboards of 88 keys in the usual proportions. Covered keys and keys outside the picture
+are reported as not visible rather than guessed. Velocity is judged from key speed in frames and is best
+between 25 and 60 frames per second.
 """
 
 
-def test_clips(
+def unseen_clips(
     performances: Path | None, split: Split, count: int, seconds: float, rate: float | None = None
 ) -> Iterator[Clip]:
-    """Yield ``count`` clips of pieces of ``split``; rooms and cameras differ from every training sequence's."""
+    """Yield ``count`` clips of pieces of ``split``, in rooms that no training sequence shows."""
     music = Music(performances, split)
     for seed in range(_FIRST_CLIP[split], _FIRST_CLIP[split] + count):
         yield random_clip(seed, music.piece(seed), seconds, rate)
@@ -46,7 +46,7 @@ def make_model(config_path: Path, run: Path, performances: Path | None, models: 
     for split, count in parts:
         render(data / split, Music(performances, split), range(count), wanted.sequences)
     network = train(config, data, run)
-    clips = list(test_clips(performances, "validation", wanted.clips, wanted.clip_s))
+    clips = list(unseen_clips(performances, "validation", wanted.clips, wanted.clip_s))
     sources = ["rendered keyboards", "invented pieces"]
     if performances is not None:
         sources.append(f"key motion of {len(Music(performances, 'train').paths)} performances")

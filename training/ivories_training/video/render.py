@@ -86,7 +86,9 @@ class Renderer:
 
     def _cells(self) -> tuple[int, int]:
         width = WHITE_KEYS * self.room.body["white_width"] + 2 * _MARGIN_MM
-        return int(width / _CELL_MM) + 1, int((self.room.body["white_length"] + 2 * _MARGIN_MM) / _CELL_MM) + 1
+        return int(width / _CELL_MM) + 1, int(
+            (self.room.body["white_length"] + 2 * _MARGIN_MM) / _CELL_MM
+        ) + 1
 
     def _touched(self, dips: Float32, hands: Float32) -> UInt8:
         """Return (cells,) 1 where something may differ from the rest picture."""
@@ -96,7 +98,7 @@ class Renderer:
         columns, rows = self._cells()
         cells = (np.concatenate(boxes) + _MARGIN_MM) / _CELL_MM  # (n, 4) left, top, right, bottom
         limits = (columns, rows, columns, rows)
-        left, top, right, bottom = np.clip(np.floor(cells) + (0, 0, 1, 1), 0, limits).astype(int).T
+        left, top, right, bottom = np.clip(np.floor(cells) + np.array([0, 0, 1, 1]), 0, limits).astype(int).T
         edges = np.zeros((rows + 1, columns + 1), np.int32)
         for j, i, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
             np.add.at(edges, (j, i), sign)
@@ -127,7 +129,10 @@ class Renderer:
             boxes.append(np.concatenate([places.min(axis=1) - grow, places.max(axis=1) + grow], axis=1))
 
         low = np.minimum(z, 0.8 * eye[2])
-        add(eye[:2] + (ends[..., :2] - eye[:2]) * eye[2] / (eye[2] - low), 1.6 * radius * eye[2] / (eye[2] - low.max(1)))
+        add(
+            eye[:2] + (ends[..., :2] - eye[:2]) * eye[2] / (eye[2] - low),
+            1.6 * radius * eye[2] / (eye[2] - low.max(1)),
+        )
         # Darkening and shadows fall on surfaces up to a black key's height above and a key's travel below the
         # plane, which the camera sees displaced.
         slant = 14 * np.abs(ends[..., :2].mean(axis=1) - eye[:2]) / eye[2]

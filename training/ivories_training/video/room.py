@@ -12,7 +12,7 @@ from ivories_training.video.camera import Camera, Float32, place, random_mount
 @dataclass(frozen=True, slots=True)
 class Room:
     body: dict[str, float]
-    """the instrument, its surfaces and the diffuse light, named as the renderer names them; millimetres, albedos"""
+    """the instrument, its surfaces, the diffuse light; the renderer's names, in millimetres and albedos"""
     keys: Float32
     """(88, 3) centre mm, albedo factor, level mm"""
     lights: Float32
@@ -33,7 +33,7 @@ class Room:
         return np.where(IS_BLACK, np.float32(self.black_dip), np.float32(self.white_dip)) * depth
 
     def height(self, x: Float32, y: Float32, dip: Float32) -> Float32:
-        """Return the key surface under points (T, n), given (T, 88) dips in mm: where a fingertip would rest."""
+        """Return the surface under points (T, n) at dips (T, 88) mm: where a fingertip would rest."""
         body = self.body
         black_reach = (
             np.abs(x[..., None] - self.keys[IS_BLACK, 0]) < body["black_width"] / 2 + 1.0

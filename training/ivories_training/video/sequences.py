@@ -15,7 +15,7 @@ from ivories.vision.strip import FRAMES, StripFrontEnd, StripSpec
 from ivories_training.video.camera import Float32, Float64
 from ivories_training.video.film import Film, scene_calibration, shaken
 from ivories_training.video.hands import random_hands
-from ivories_training.video.motion import Strokes, depth, onset_grid, pressed, strokes_of
+from ivories_training.video.motion import Strokes, onset_grid, pressed, strokes_of
 from ivories_training.video.room import Room, random_room
 from ivories_training.video.sensor import Sensor, random_sensor
 
@@ -41,7 +41,7 @@ class Sequence:
     pressed: NDArray[np.bool_]
     """(F, 88)"""
     onset: UInt8
-    """(BEFORE + F + AHEAD, 88) velocity of the onset in the interval that ends at frame i - BEFORE, 0 = none"""
+    """(BEFORE + F + AHEAD, 88) velocity of the onset in the interval up to frame i - BEFORE, 0 = none"""
     visible: NDArray[np.bool_]
     """(F, 88)"""
 

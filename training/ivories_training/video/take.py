@@ -1,4 +1,4 @@
-"""The demo take: a small piece written for this purpose, filmed by the renderer, with sound and exact truth."""
+"""The demo take: a small piece, filmed by the renderer, with its sound and its exact truth."""
 
 import json
 import subprocess
@@ -55,7 +55,7 @@ def _pitch(name: str) -> int:
 
 
 def _hand_notes(bars: tuple[tuple[int, str], ...]) -> list[tuple[float, float, int, int]]:
-    """Return (onset_s, offset_s, key, velocity): a little detached, swelling within each bar, on MIDI ticks."""
+    """Return (onset_s, offset_s, key, velocity), a little detached, all on MIDI ticks."""
     tick = _BEAT_S / _TICKS
     notes = []
     for bar, (velocity, text) in enumerate(bars):
@@ -94,7 +94,9 @@ def write_midi(notes: NDArray[np.void], pedal: list[tuple[float, float]], path: 
         events.append((off, 0, mido.Message("note_off", note=pitch, velocity=0)))
     for down, up in pedal:
         for at, value in ((down, 127), (up, 0)):
-            events.append((round(at * per_second), 2, mido.Message("control_change", control=64, value=value)))
+            events.append(
+                (round(at * per_second), 2, mido.Message("control_change", control=64, value=value))
+            )
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=round(_BEAT_S * 1e6))])
     now = 0
     for at, _, message in sorted(events, key=lambda e: e[:2]):
@@ -109,7 +111,19 @@ def _sound(midi: Path, soundfont: Path) -> NDArray[np.float32]:
         raise SourceError(f"no soundfont at {soundfont}: name an SF2 file")
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "take.wav"
-        command = ["fluidsynth", "-ni", "-q", "-r", str(SOUND_RATE), "-g", "0.7", "-F", str(wav), str(soundfont), str(midi)]
+        command = [
+            "fluidsynth",
+            "-ni",
+            "-q",
+            "-r",
+            str(SOUND_RATE),
+            "-g",
+            "0.7",
+            "-F",
+            str(wav),
+            str(soundfont),
+            str(midi),
+        ]
         try:
             subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - a fixed program
         except (OSError, subprocess.CalledProcessError) as error:
@@ -129,7 +143,9 @@ def _scene() -> tuple[Room, Sensor]:
         "fallboard_albedo": 0.04, "slip_albedo": 0.06, "cheek_albedo": 0.05, "cheek_width": 40.0,
         "floor_albedo": 0.12, "floor_contrast": 1.0, "body_back": -110.0,
     }  # fmt: skip
-    mount = Mount(640, 480, elevation=58, azimuth=3, roll=-1.2, field_of_view=56, fill=0.92, centre=(0.5, 0.44))
+    mount = Mount(
+        640, 480, elevation=58, azimuth=3, roll=-1.2, field_of_view=56, fill=0.92, centre=(0.5, 0.44)
+    )
     camera = place(mount, body["white_width"], body["white_length"])
     lights = np.array([[-0.5, 0.35, 0.62, 0.12], [0.7, -0.2, 0.2, 0.2]], np.float32)
     body["ambient"] = 0.35
@@ -173,7 +189,9 @@ def render_demo_take(folder: Path, soundfont: Path) -> list[Path]:
         "fps": RATE,
         "width": room.camera.width,
         "height": room.camera.height,
-        "corners_px": {name: [round(float(v), 3) for v in xy] for name, xy in zip(names, corners, strict=True)},
+        "corners_px": {
+            name: [round(float(v), 3) for v in xy] for name, xy in zip(names, corners, strict=True)
+        },
         "first_onset_s": float(both["onset_s"].min()),
     }
     paths[2].write_text(json.dumps(truth, indent=1) + "\n")
@@ -200,7 +218,11 @@ def _mux(film: Film, sound: NDArray[np.float32], path: Path) -> None:
             block = av.AudioFrame.from_ndarray(
                 samples[None, i * per_picture : (i + 1) * per_picture], format="s16", layout="mono"
             )
-            block.sample_rate, block.pts, block.time_base = SOUND_RATE, i * per_picture, Fraction(1, SOUND_RATE)
+            block.sample_rate, block.pts, block.time_base = (
+                SOUND_RATE,
+                i * per_picture,
+                Fraction(1, SOUND_RATE),
+            )
             for stream, one in ((video, frame), (audio, block)):
                 for packet in stream.encode(one):
                     out.mux(packet)

@@ -76,9 +76,7 @@ class VideoConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     float_phase: PhaseConfig = field(default_factory=PhaseConfig)
     quantized_phase: PhaseConfig = field(
-        default_factory=lambda: PhaseConfig(
-            steps=4000, minutes=10.0, learning_rate=1e-4, precision="float32"
-        )
+        default_factory=lambda: PhaseConfig(steps=4000, minutes=10.0, learning_rate=1e-4, precision="float32")
     )
     average: float = 0.998
     """Momentum of the running mean of the weights"""
@@ -186,9 +184,10 @@ def run_phase(
         step += 1
         if step % config.check_every == 0:
             scores = validation.report(model)
-            text = " ".join(f"{k}={v:.4f}" for k, v in scores.items())
             speed = step * phase.batch / (time.monotonic() - began)
-            log(f"step {step} {100 * progress:.0f} % loss {total / config.check_every:.5f} {speed:.0f} windows/s {text}")
+            text = [f"step {step}", f"{100 * progress:.0f} %", f"loss {total / config.check_every:.5f}"]
+            text += [f"{speed:.0f} windows/s", *(f"{k}={v:.4f}" for k, v in scores.items())]
+            log(" ".join(text))
             total = 0.0
     optimizer.finalize_variable_values(model.trainable_variables)
     log(f"phase ends after {step} steps: {validation.report(model)}")
@@ -197,7 +196,7 @@ def run_phase(
 def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> VideoNetwork:
     """Train from shards in ``data``/train and ``data``/validation; return the quantized network.
 
-    Weights are kept in ``run`` after each phase. On a second call, a phase whose weights are there is skipped.
+    Weights are kept in ``run`` after each phase; on a second call the float phase is skipped.
     """
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)

@@ -155,7 +155,9 @@ class Windows:
             size = luma[1:].size
             start = int(rng.integers(len(self._noise) - size))
             noise = self._noise[start : start + size].reshape(luma[1:].shape)
-            luma[1:] = np.clip(luma[1:] + noise * rng.uniform(0.5, config.noise_levels), 0, 255).astype(np.uint8)
+            luma[1:] = np.clip(luma[1:] + noise * rng.uniform(0.5, config.noise_levels), 0, 255).astype(
+                np.uint8
+            )
         if outside.any():
             luma[:, outside] = OUTSIDE
         return luma
