@@ -11,7 +11,8 @@ from ivories.datatypes import UInt8
 from ivories.vision.homography import Float64
 
 _MOST_BARS: Final = 400
-_PAIRS: Final = 3000
+_DRAWS: Final = 12000
+_PAIRS: Final = 1000
 _TALLEST: Final = 14.0  # length over width of a black key seen from straight above is 7
 _SQUATTEST: Final = 1.5
 
@@ -129,44 +130,45 @@ def find_rows(bars: Bars, least: int, rng: np.random.Generator, most: int = 2) -
 
 def _best_row(bars: Bars, rng: np.random.Generator) -> tuple[Row | None, NDArray[np.bool_]]:
     count = len(bars)
-    first, second = _pairs(count, rng)
-    step = bars.centre[second] - bars.centre[first]
-    distance = np.hypot(step[:, 0], step[:, 1])
-    along = step / np.maximum(distance, 1e-9)[:, None]
-    longer = np.maximum(bars.length[first], bars.length[second])
-    shorter = np.minimum(bars.length[first], bars.length[second])
-    lean = np.maximum(np.abs((along * bars.axis[first]).sum(1)), np.abs((along * bars.axis[second]).sum(1)))
-    fit = (distance > longer) & (longer < 1.8 * shorter) & (lean < 0.8)
-    first, second, along, distance = first[fit], second[fit], along[fit], distance[fit]
+    first, second = _pairs(bars, rng)
     if not len(first):
         return None, np.zeros(count, bool)
-    # (pairs, bars): place along and across the line through the first bar of each pair
-    rest = bars.centre[None] - bars.centre[first][:, None]
-    place = np.einsum("pbi,pi->pb", rest, along) / distance[:, None]
-    across = np.abs(rest[..., 1] * along[:, None, 0] - rest[..., 0] * along[:, None, 1])
+    step = bars.centre[second] - bars.centre[first]
+    # (pairs, bars): place along and across the line through the first bar of each pair; 0 and 1 are the pair
+    squared = (step**2).sum(1)[:, None]
+    x = bars.centre[:, 0] - bars.centre[first, 0][:, None]
+    y = bars.centre[:, 1] - bars.centre[first, 1][:, None]
+    place = (x * step[:, :1] + y * step[:, 1:]) / squared
+    across = np.abs(y * step[:, :1] - x * step[:, 1:]) / np.sqrt(squared)
     length = bars.length[first][:, None] * (1 - place) + bars.length[second][:, None] * place
-    turn = np.sign((bars.axis[first] * bars.axis[second]).sum(1))[:, None]
-    start, end = bars.axis[first], bars.axis[second] * turn
-    axis = start[:, None] * (1 - place)[..., None] + end[:, None] * place[..., None]
-    axis /= np.maximum(np.hypot(axis[..., 0], axis[..., 1]), 1e-9)[..., None]
-    straight = np.abs(np.einsum("pbi,bi->pb", axis, bars.axis))
-    size = bars.length[None] / np.maximum(length, 1)
-    agree = (across < 0.22 * length) & (size > 0.7) & (size < 1.4) & (straight > 0.96)
-    votes = agree.sum(1)
-    best = int(votes.argmax())
-    member = agree[best]
+    agree = (across < 0.22 * length) & (bars.length > 0.7 * length) & (bars.length < 1.4 * length)
+    start = bars.axis[first]
+    end = bars.axis[second] * np.sign((start * bars.axis[second]).sum(1))[:, None]
+    axis_x = start[:, :1] * (1 - place) + end[:, :1] * place
+    axis_y = start[:, 1:] * (1 - place) + end[:, 1:] * place
+    agree &= np.abs(axis_x * bars.axis[:, 0] + axis_y * bars.axis[:, 1]) > 0.96 * np.hypot(axis_x, axis_y)
+    member = agree[int(agree.sum(1).argmax())]
     chosen = bars.take(member)
-    # the line through all its members, by total least squares
-    direction = np.linalg.svd(chosen.centre - chosen.centre.mean(0), full_matrices=False)[2][0]
     if len(chosen) < 2:
         return None, member
+    # the line through all its members, by total least squares
+    direction = np.linalg.svd(chosen.centre - chosen.centre.mean(0), full_matrices=False)[2][0]
     order = np.argsort(chosen.centre @ direction)
     return Row(chosen.take(order), direction), member
 
 
-def _pairs(count: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    first, second = np.triu_indices(count, 1)
-    if len(first) > _PAIRS:
-        draw = rng.choice(len(first), _PAIRS, replace=False)
+def _pairs(bars: Bars, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return pairs that might stand in one row: alike, apart, and not lying along their line."""
+    first, second = np.triu_indices(len(bars), 1)
+    if len(first) > _DRAWS:
+        draw = rng.choice(len(first), _DRAWS, replace=False)
         first, second = first[draw], second[draw]
-    return first, second
+    step = bars.centre[second] - bars.centre[first]
+    distance = np.hypot(step[:, 0], step[:, 1])
+    longer = np.maximum(bars.length[first], bars.length[second])
+    shorter = np.minimum(bars.length[first], bars.length[second])
+    lean = np.maximum(np.abs((step * bars.axis[first]).sum(1)), np.abs((step * bars.axis[second]).sum(1)))
+    fit = np.flatnonzero((distance > longer) & (longer < 1.8 * shorter) & (lean < 0.8 * distance))
+    if len(fit) > _PAIRS:
+        fit = rng.choice(fit, _PAIRS, replace=False)
+    return first[fit], second[fit]

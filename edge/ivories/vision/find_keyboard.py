@@ -28,6 +28,7 @@ _SPANS: Final = (
 )
 _CONTRASTS: Final = (0.65, 0.45, 0.8, 0.3)
 _ENOUGH: Final = 34.0  # black keys of 36, matched
+_FITS: Final = 32.0  # score of a layout with hardly a key in doubt
 _SURE: Final = 28.0  # score of a layout that needs no rival
 _LEAST_QUALITY: Final = 0.1
 _TRIES: Final = 4
@@ -52,12 +53,12 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
     _require_light(luma)
     small, scale = _shrink(luma)
     placed = _search(small)
-    if placed.mirrored:
+    placed = settle(small, placed)
+    if placed.mirrored and placed.layout.score < _FITS:
         raise CalibrationError(
             "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
             "setting of the camera."
         )
-    placed = settle(small, placed)
     if not placed.octave_sure and hint is not None:
         placed = _nearest(placed, hint, scale)
     if placed.layout.present < _LEAST_BARS or placed.quality < _LEAST_QUALITY:

@@ -37,6 +37,10 @@ class Kind(IntEnum):
     BACK_Y = 4
 
 
+# Correlation that counts, error in white-key widths where it is 1, percentiles to clip brightness to.
+_JUDGE: Final = {Kind.BLACK_X: (0.5, 0.03, (20, 80)), Kind.GAP_X: (0.4, 0.025, (0, 70))}
+
+
 @dataclass(frozen=True, slots=True)
 class Offsets:
     """n measurements: the feature that belongs at `place` is seen `offset` further along its axis."""
@@ -83,41 +87,41 @@ class EdgeMeter:
 
     def measure(self) -> Offsets:
         """Return all measurements that are clear enough to use."""
-        parts = [self._along(), self._black_fronts(), self._front_edge(), self._back_edge()]
-        return Offsets(
-            np.concatenate([p.place for p in parts]),
-            np.concatenate([p.offset for p in parts]),
-            np.concatenate([p.sigma for p in parts]),
-            np.concatenate([p.kind for p in parts]),
-        )
+        return _joined([self.measure_blacks(), self._gaps(), *self._lengthwise()])
+
+    def measure_blacks(self) -> Offsets:
+        """Return where the black keys lie along the keyboard."""
+        template = np.clip((self._off_black - _BLACK_HALF) * PER_WHITE, -1, 1)
+        return self._along(_BLACK_BANDS, template, Kind.BLACK_X)
+
+    def _gaps(self) -> Offsets:
+        template = np.clip((self._off_gap - _GAP_HALF) * PER_WHITE, -1, 1)
+        return self._along(_GAP_BANDS, template, Kind.GAP_X)
+
+    def _lengthwise(self) -> list[Offsets]:
+        return [self._black_fronts(), self._front_edge(), self._back_edge()]
 
     def _band(self, low: float, high: float) -> Float64:
         return np.asarray(self._strip[(self._y > low) & (self._y < high)].mean(0))
 
-    def _along(self) -> Offsets:
-        """Correlate black keys and gaps with their pattern, a few keys at a time."""
+    def _along(self, bands: tuple[tuple[float, float], ...], template: Float64, kind: Kind) -> Offsets:
+        """Correlate rows of pixels with their pattern, a few keys at a time."""
+        least, noise, limits = _JUDGE[kind]
         parts = []
-        black = np.clip((self._off_black - _BLACK_HALF) * PER_WHITE, -1, 1)
-        gap = np.clip((self._off_gap - _GAP_HALF) * PER_WHITE, -1, 1)
-        for bands, template, kind, least, noise, limits in (
-            (_BLACK_BANDS, black, Kind.BLACK_X, 0.5, 0.03, (20, 80)),
-            (_GAP_BANDS, gap, Kind.GAP_X, 0.4, 0.025, (0, 70)),
-        ):
-            for low, high in bands:
-                place, offset, likeness = _slide(self._band(low, high), template, limits)
-                good = likeness > least
-                x = self._x[0] + place[good] / PER_WHITE
-                y = (low + high) / 2
-                raised = black_shift(self._found, x, y, _BLACK_HALF) if kind == Kind.BLACK_X else 0.0
-                parts.append(
-                    (
-                        np.stack([x, np.full(len(x), y)], 1),
-                        offset[good] / PER_WHITE - raised,
-                        noise / likeness[good] ** 2,
-                        np.full(len(x), kind),
-                    )
+        for low, high in bands:
+            place, offset, likeness = _slide(self._band(low, high), template, limits)
+            good = likeness > least
+            x, y = self._x[0] + place[good] / PER_WHITE, (low + high) / 2
+            raised = black_shift(self._found, x, y, _BLACK_HALF) if kind == Kind.BLACK_X else 0.0
+            parts.append(
+                Offsets(
+                    np.stack([x, np.full(len(x), y)], 1),
+                    offset[good] / PER_WHITE - raised,
+                    noise / likeness[good] ** 2,
+                    np.full(len(x), kind),
                 )
-        return Offsets(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+            )
+        return _joined(parts)
 
     def _black_fronts(self) -> Offsets:
         """Find where each black key's darkness ends; beside its middle, where no gap begins."""
@@ -201,6 +205,15 @@ class EdgeMeter:
             np.full(count, sigma),
             np.full(count, kind),
         )
+
+
+def _joined(parts: list[Offsets]) -> Offsets:
+    return Offsets(
+        np.concatenate([p.place for p in parts]),
+        np.concatenate([p.offset for p in parts]),
+        np.concatenate([p.sigma for p in parts]),
+        np.concatenate([p.kind for p in parts]),
+    )
 
 
 def _none() -> Offsets:

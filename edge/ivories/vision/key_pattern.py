@@ -47,9 +47,16 @@ def match_pattern(position: Float64) -> PatternMatch | None:
     pattern is its own mirror image (about D and G sharp), so the direction of the row stays open.
     """
     best: PatternMatch | None = None
+    known: set[tuple[int, int]] = set()  # (bar, place within the octave) of what was grown already
     for start, first in _proposals(position):
+        if (start, first % 5) in known:
+            continue
         match = _grow(position, np.arange(start, start + _RUN), PATTERN[first : first + _RUN])
-        if match is not None and (best is None or match.score > best.score):
+        if match is None:
+            continue
+        index = np.searchsorted(PATTERN, match.x) % 5
+        known.update(zip(match.bar.tolist(), index.tolist(), strict=True))
+        if best is None or match.score > best.score:
             best = match
             if match.score > 0.9 * len(position):
                 break

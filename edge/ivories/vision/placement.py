@@ -8,7 +8,6 @@ import numpy as np
 from ivories.datatypes import UInt8
 from ivories.keyboard import BLACK_KEY_LENGTH, IS_BLACK, KEY_CENTRE
 from ivories.vision.homography import Float64
-from ivories.vision.key_edges import Kind
 from ivories.vision.key_layout import SURE_MARGIN, Layout, best_layout, full_size_score, read_pattern
 from ivories.vision.key_pattern import PATTERN
 from ivories.vision.plane_fit import PlaneMap
@@ -121,7 +120,7 @@ def _follow(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, 
     for _ in range(8):
         begin, end = int(np.floor(low)) - _STEP, int(np.ceil(high)) + _STEP
         lens = high - low > _LENS_FROM
-        refined = refine(luma, pattern, PATTERN, begin, end, lens=lens, rounds=2, only=(Kind.BLACK_X,))
+        refined = refine(luma, pattern, PATTERN, begin, end, lens=lens, rounds=2, blacks_only=True)
         if not np.isfinite(refined.low) or not refined.low < refined.high:
             break
         pattern = refined.found

@@ -44,8 +44,8 @@ def refine(
     high: int,
     *,
     lens: bool,
-    rounds: int = 4,
-    only: tuple[Kind, ...] = tuple(Kind),
+    rounds: int = 3,
+    blacks_only: bool = False,
 ) -> Refined:
     """Return ``found`` after ``rounds`` of measuring edges and solving for the map.
 
@@ -57,13 +57,13 @@ def refine(
         high: x where they end (whole).
         lens: estimate the distortion too.
         rounds: how often.
-        only: which edges to use.
+        blacks_only: leave all other edges out: it is not known yet which way round the keyboard lies.
     """
     residual, support = np.inf, 0.0
     first = last = np.nan
     for _ in range(rounds):
-        seen = EdgeMeter(luma, found, blacks, low, high).measure()
-        seen = seen.take(np.isin(seen.kind, only))
+        meter = EdgeMeter(luma, found, blacks, low, high)
+        seen = meter.measure_blacks() if blacks_only else meter.measure()
         if len(seen.offset) < 6:
             break
         found, error = _solve(found, seen, (low + high) / 2, lens=lens)
