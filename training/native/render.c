@@ -2,194 +2,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "board.h"
-#include "hands.h"
+#include "light.h"
 
-static const float kLateralMm = 0.6f; /* how far a march may move sideways at once */
 enum { TILE = 8 };
 
-typedef struct {
-  float direction[3]; /* unit, towards the light */
-  const ivt_light *light;
-  ivt_bins shadows; /* over z = 0: capsules that may shade the ray through that point */
-} lamp;
-
-typedef struct {
-  const ivt_picture *picture;
-  ivt_board board;
-  const ivt_capsule *hands;
-  const lamp *lamps;
-  const ivt_bins *above; /* capsules near enough to darken the plane below */
-  float top;             /* nothing of the keyboard but the fallboard is higher */
-  float front_top;       /* and nothing in front of the black keys higher than this */
-  float low;             /* tops of white keys at rest are higher than this */
-} scene;
-
-static float clamp01(float v) { return v < 0.0f ? 0.0f : (v > 1.0f ? 1.0f : v); }
-
-static int lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }
-
-/* Light that comes from direction r: sky, a window and the lamps' mirror images. */
-static float environment(const scene *s, const float r[3]) {
-  const ivt_body *body = s->picture->body;
-  float light = body->sky * (0.6f + 0.4f * r[1]);
-  if (r[2] > 0.05f) {
-    const float wx = fabsf(r[0] / r[2] - body->window_x) - body->window_half_x;
-    const float wy = fabsf(r[1] / r[2] - body->window_y) - body->window_half_y;
-    light += body->window_light * clamp01(0.5f - 8.0f * wx) * clamp01(0.5f - 8.0f * wy);
-  }
-  for (int l = 0; l < s->picture->lights; l++) {
-    const float *d = s->lamps[l].direction;
-    const float off = 1.0f - (r[0] * d[0] + r[1] * d[1] + r[2] * d[2]);
-    const float lobe = 1.0f / (1.0f + 60.0f * off);
-    light += 3.0f * s->lamps[l].light->strength * lobe * lobe;
-  }
-  return light;
-}
-
-/* Share of lamp `lamp` that reaches p past keys, fallboard and hands. */
-static float lit(const scene *s, const lamp *lamp, const float p[3]) {
-  const ivt_body *body = s->picture->body;
-  const float lx = lamp->light->lean_x, ly = lamp->light->lean_y;
-  const float lean = fabsf(lx) + fabsf(ly), softness = lamp->light->spread;
-  float light = 1.0f;
-  if (ly < 0.0f && p[1] >= 0.0f) {
-    const float rise = -p[1] / ly;
-    light = clamp01(0.5f + (p[2] + rise - body->fallboard_height) / (2.0f * softness * rise + 1.0f));
-  }
-  float climb = 0.5f;
-  /* In front of the black keys, under light from the front, only a key that is down has neighbours above it.
-   */
-  if (ly >= 0.0f && p[1] > body->black_length && p[2] > s->low) climb = s->top + 100.0f;
-  while (light > 0.0f && p[2] + climb < s->top) {
-    const float z = p[2] + climb;
-    const float clear = z - ivt_height(&s->board, p[0] + lx * climb, p[1] + ly * climb, NULL);
-    const float seen = 0.5f + clear / (2.0f * softness * climb * (1.0f + lean) + 0.3f);
-    if (seen < light) light = clamp01(seen);
-    float step = kLateralMm / (lean + 0.05f);
-    if (clear > 0.0f && 0.6f * clear > step) step = 0.6f * clear;
-    climb += step < 6.0f ? step : 6.0f;
-  }
-  if (light <= 0.0f) return 0.0f;
-  uint64_t bits = ivt_bins_at(&lamp->shadows, p[0] - lx * p[2], p[1] - ly * p[2]);
-  for (; bits && light > 0.0f; bits &= bits - 1) {
-    const float past = ivt_capsule_light(&s->hands[lowest_bit(bits)], p, lamp->direction, softness);
-    if (past < light) light = past;
-  }
-  return light;
-}
-
-/* Ambient light left at p under hands. */
-static float under_hands(const scene *s, const float p[3]) {
-  float open = 1.0f;
-  for (uint64_t bits = ivt_bins_at(s->above, p[0], p[1]); bits; bits &= bits - 1) {
-    const ivt_capsule *c = &s->hands[lowest_bit(bits)];
-    float n[3];
-    ivt_capsule_nearest(c, p, n);
-    const float dx = n[0] - p[0], dy = n[1] - p[1], dz = n[2] - p[2];
-    const float dd = dx * dx + dy * dy + dz * dz + 1.0f;
-    if (dz > 0.0f) {
-      const float cover = 0.8f * c->radius * c->radius / dd * dz / sqrtf(dd);
-      open *= 1.0f - (cover < 0.8f ? cover : 0.8f);
-    }
-  }
-  return open;
-}
-
-static float shade(const scene *s, const float p[3], const float normal[3], const float ray[3], float albedo,
-                   float gloss, float open) {
-  float light = s->picture->body->ambient * open;
-  for (int l = 0; l < s->picture->lights; l++) {
-    const float *d = s->lamps[l].direction;
-    const float facing = normal[0] * d[0] + normal[1] * d[1] + normal[2] * d[2];
-    if (facing > 0.0f) light += s->lamps[l].light->strength * facing * lit(s, &s->lamps[l], p);
-  }
-  float out = albedo * light;
-  if (gloss > 0.0f) {
-    const float across = -(ray[0] * normal[0] + ray[1] * normal[1] + ray[2] * normal[2]);
-    const float r[3] = {ray[0] + 2.0f * across * normal[0], ray[1] + 2.0f * across * normal[1],
-                        ray[2] + 2.0f * across * normal[2]};
-    const float graze = 1.0f - clamp01(across), graze2 = graze * graze;
-    const float fresnel = gloss * (0.25f + 0.75f * graze2 * graze2 * graze);
-    out += fresnel * environment(s, r) * (0.3f + 0.7f * open);
-  }
-  return out;
-}
-
-/* Share of the ambient light that the neighbouring keys leave at p. */
-static float between_keys(const scene *s, const float p[3]) {
-  static const float kTaps[4][3] = {{-2.5f, 0, 2.5f}, {2.5f, 0, 2.5f}, {-7, 0, 7}, {0, -6, 6}};
-  float wall = 0.0f;
-  for (int i = 0; i < 4; i++) {
-    const float rise = ivt_height(&s->board, p[0] + kTaps[i][0], p[1] + kTaps[i][1], NULL) - p[2];
-    if (rise > 0.0f) wall += rise < 3.0f * kTaps[i][2] ? rise / kTaps[i][2] : 3.0f;
-  }
-  return 1.0f / (1.0f + s->picture->body->occlusion * wall);
-}
-
-static float shade_board(const scene *s, const float p[3], const float ray[3], int side_x, int side_y,
-                         int *label) {
-  const ivt_body *body = s->picture->body;
-  ivt_surface surface;
-  ivt_height(&s->board, p[0], p[1], &surface);
-  float normal[3] = {0.0f, 0.0f, 1.0f}, albedo = body->gap_albedo, gloss = 0.0f;
-  *label = surface.key == IVT_NONE ? IVT_OTHER : surface.key;
-  switch (surface.material) {
-    case IVT_WHITE:
-      albedo = body->white_albedo * s->board.keys[surface.key].albedo;
-      gloss = body->white_gloss;
-      normal[1] = s->board.dip[surface.key] * s->board.white_lever;
-      break;
-    case IVT_BLACK:
-      albedo = body->black_albedo * s->board.keys[surface.key].albedo;
-      gloss = body->black_gloss;
-      normal[1] = s->board.dip[surface.key] * s->board.black_lever;
-      if (p[1] > body->black_length - body->black_slope)
-        normal[1] += 0.55f * body->black_height / body->black_slope;
-      normal[0] = 0.8f * (float)surface.bevel;
-      break;
-    case IVT_FALLBOARD:
-      albedo = body->fallboard_albedo;
-      break;
-    case IVT_FELT:
-      albedo = body->felt_albedo;
-      break;
-    case IVT_SLIP:
-      albedo = body->slip_albedo;
-      break;
-    case IVT_CHEEK:
-      albedo = body->cheek_albedo;
-      break;
-    case IVT_GAP:
-      break;
-    case IVT_FLOOR: {
-      const int odd = ((int)floorf(p[0] / 610.0f) + (int)floorf(p[1] / 610.0f)) & 1;
-      return body->floor_albedo * (odd ? body->floor_contrast : 1.0f) * (body->ambient + 0.5f);
-    }
-  }
-  if (side_x || side_y) {
-    normal[0] = (float)side_x;
-    normal[1] = (float)side_y;
-    normal[2] = 0.0f;
-    gloss = 0.0f;
-    if (surface.material == IVT_WHITE) albedo = side_y ? body->front_albedo : body->side_albedo;
-  } else {
-    const float size = sqrtf(normal[0] * normal[0] + normal[1] * normal[1] + 1.0f);
-    for (int i = 0; i < 3; i++) normal[i] /= size;
-  }
-  float open = between_keys(s, p) * under_hands(s, p);
-  if (p[1] >= 0.0f && body->fallboard_height > p[2])
-    open *= 1.0f - 0.4f * (body->fallboard_height - p[2]) / (body->fallboard_height - p[2] + p[1] + 5.0f);
-  return shade(s, p, normal, ray, albedo, gloss, open);
-}
-
 /* Radiance along one ray; `bits`: capsules that may stand in its way. */
-static float trace(const scene *s, const float eye[3], const float ray[3], uint64_t bits, int *label) {
+static float trace(const ivt_scene *s, const float eye[3], const float ray[3], uint64_t bits, int *label) {
   const ivt_body *body = s->picture->body;
   float near = 1e30f;
   const ivt_capsule *hand = NULL;
   for (; bits; bits &= bits - 1) {
-    const ivt_capsule *c = &s->hands[lowest_bit(bits)];
+    const ivt_capsule *c = &s->hands[ivt_lowest_bit(bits)];
     const float t = ivt_capsule_hit(c, eye, ray);
     if (t > 0.0f && t < near) {
       near = t;
@@ -235,7 +58,7 @@ static float trace(const scene *s, const float eye[3], const float ray[3], uint6
     if (clear <= 0.0f) {
       hit = 1;
       if (h - before > 1.0f && clear < -0.25f) { /* went into a wall: which side of the cell? */
-        const float back = kLateralMm / (slope + 0.05f) * 1.5f;
+        const float back = IVT_LATERAL_MM / (slope + 0.05f) * 1.5f;
         const float y0 = y + back * slope_y;
         if (ivt_height(&s->board, x, y0, NULL) < z)
           side_y = slope_y > 0.0f ? 1 : -1;
@@ -245,7 +68,7 @@ static float trace(const scene *s, const float eye[3], const float ray[3], uint6
       break;
     }
     before = h;
-    const float fine = kLateralMm / (slope + 0.01f);
+    const float fine = IVT_LATERAL_MM / (slope + 0.01f);
     float step = 0.6f * clear > fine ? 0.6f * clear : fine;
     if (step > clear) step = clear;
     z -= step + 1e-3f;
@@ -259,12 +82,12 @@ static float trace(const scene *s, const float eye[3], const float ray[3], uint6
       p[i] += 0.3f * n[i];
     }
     *label = IVT_HAND;
-    return shade(s, p, n, ray, hand->albedo, 0.0f, 0.55f + 0.45f * n[2]);
+    return ivt_shade(s, p, n, ray, hand->albedo, 0.0f, 0.55f + 0.45f * n[2]);
   }
   p[0] = eye[0] + (z - eye[2]) * slope_x;
   p[1] = eye[1] + (z - eye[2]) * slope_y;
   p[2] = z;
-  return shade_board(s, p, ray, side_x, side_y, label);
+  return ivt_shade_board(s, p, ray, side_x, side_y, label);
 }
 
 /* Inverse of the left 3x3 part of the projection, and the camera's place. */
@@ -313,7 +136,7 @@ static void cast(ivt_bins *bins, const ivt_capsule *c, float lean_x, float lean_
                index);
 }
 
-static void trace_all(const ivt_picture *picture, scene *scenes, const ivt_bins *tiles) {
+static void trace_all(const ivt_picture *picture, ivt_scene *scenes, const ivt_bins *tiles) {
   static const float kPlaces[4][4][2] = {{{0.5f, 0.5f}},
                                          {{0.25f, 0.3f}, {0.75f, 0.7f}},
                                          {{0.2f, 0.2f}, {0.8f, 0.45f}, {0.4f, 0.8f}},
@@ -345,7 +168,7 @@ static void trace_all(const ivt_picture *picture, scene *scenes, const ivt_bins 
 int ivt_render(const ivt_picture *picture) {
   const ivt_body *body = picture->body;
   const float right = IVT_WHITES * body->white_width;
-  lamp lamps[IVT_MAX_LIGHTS];
+  ivt_lamp lamps[IVT_MAX_LIGHTS];
   memset(lamps, 0, sizeof lamps);
   ivt_bins tiles = {0}, above = {0};
   const int count = ivt_column_count(body);
@@ -380,7 +203,7 @@ int ivt_render(const ivt_picture *picture) {
       }
       ivt_bins_add(&tiles, box[0], box[1], box[2], box[3], c);
     }
-    scene scenes[IVT_MAX_SAMPLES];
+    ivt_scene scenes[IVT_MAX_SAMPLES];
     for (int i = 0; i < picture->samples; i++) {
       const ivt_board board = {body,
                                picture->keys,
@@ -395,14 +218,14 @@ int ivt_render(const ivt_picture *picture) {
         front_top = fmaxf(front_top, picture->keys[k].level);
         low = fminf(low, picture->keys[k].level);
       }
-      scenes[i] = (scene){.picture = picture,
-                          .board = board,
-                          .hands = picture->hands + i * picture->capsules,
-                          .lamps = lamps,
-                          .above = &above,
-                          .top = top,
-                          .front_top = front_top + 0.2f,
-                          .low = low - 0.3f};
+      scenes[i] = (ivt_scene){.picture = picture,
+                              .board = board,
+                              .hands = picture->hands + i * picture->capsules,
+                              .lamps = lamps,
+                              .above = &above,
+                              .top = top,
+                              .front_top = front_top + 0.2f,
+                              .low = low - 0.3f};
     }
     trace_all(picture, scenes, &tiles);
   }
