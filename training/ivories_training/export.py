@@ -30,8 +30,8 @@ def write_int8(model: keras.Model, path: Path) -> None:
     """
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError("export needs KERAS_BACKEND=tensorflow")
-    import tensorflow as tf  # noqa: PLC0415 - training may run without it, behind another backend
-    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 

@@ -19,7 +19,7 @@ SUPPORTED = frozenset(
     L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6
     RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT
     SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH TRANSPOSE TRANSPOSE_CONV
-    UNIDIRECTIONAL_SEQUENCE_LSTM""".split()  # noqa: SIM905 - one name per line would hide the list
+    UNIDIRECTIONAL_SEQUENCE_LSTM""".split()  # noqa: SIM905 - one name per line hides it
 )
 NEWEST_VERSION = {"CONV_2D": 5, "TRANSPOSE_CONV": 3}
 CHIP_BYTES = int(7.9 * 2**20)
@@ -53,10 +53,11 @@ class Report:
     def __str__(self) -> str:
         verdict = "maps to an Edge TPU as far as known" if self.mappable else "does not map to an Edge TPU"
         operators = ", ".join(f"{name} x{n}" for name, n in sorted(self.operators.items()))
+        constants = f"{self.parameter_bytes / 1024:.0f} KiB of constants"
+        work = f"{self.multiplications / 1e6:.1f} M multiply-accumulates per step"
         lines = [
             f"{self.path.name}: {verdict}",
-            f"  {self.parameter_bytes / 1024:.0f} KiB of constants, "
-            + f"{self.multiplications / 1e6:.1f} M multiply-accumulates per step; {operators}",
+            f"  {constants}, {work}; {operators}",
         ]
         return "\n".join(
             lines + [f"  error: {e}" for e in self.errors] + [f"  note: {n}" for n in self.notes]

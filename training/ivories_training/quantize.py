@@ -54,7 +54,7 @@ class FakeQuant(keras.layers.Layer):
         self.phase = Phase.FLOAT
         self._seen = False
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any) -> None:  # noqa: ARG002 - Keras' signature
         low, high = self.fixed or (0.0, 0.0)
         constant = keras.initializers.Constant
         self.low = self.add_weight(shape=(), initializer=constant(low), trainable=False, name="low")

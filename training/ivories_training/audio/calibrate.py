@@ -22,8 +22,6 @@ from ivories_training.performances import Performance
 from ivories_training.thresholds import Piece, find_thresholds
 
 Float32 = NDArray[np.float32]
-CALIBRATION_EXCERPTS = 60
-THRESHOLD_EXCERPTS = 20
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,8 @@ def pieces(listener: Listener, folder: Path, count: int) -> list[Piece]:
 
 def calibrate(manifest: Manifest, folder: Path, validation: Path, settings: Settings) -> Manifest:
     """Return the manifest of the file in ``folder``, calibrated on the shards in ``validation``."""
-    heard = hear(Listener(manifest, folder), validation, CALIBRATION_EXCERPTS)
+    heard = hear(Listener(manifest, folder), validation, settings.data.calibration_excerpts)
     fitted = fit(manifest, heard, settings.train.cold_hops)
     listener = Listener(fitted, folder)
-    found = find_thresholds(pieces(listener, validation, THRESHOLD_EXCERPTS), Origin.AUDIO)
+    found = find_thresholds(pieces(listener, validation, settings.data.threshold_excerpts), Origin.AUDIO)
     return msgspec.structs.replace(fitted, thresholds=found)

@@ -46,8 +46,8 @@ class InstrumentConfig:
     """Folder of sampled pianos, one sub-folder each; empty: none"""
     held_out: tuple[str, ...] = ("old-piano-fb",)
     """Sub-folders kept for validation"""
-    soundfonts: bool = True
-    """Use Debian's SoundFonts"""
+    presets: tuple[str, ...] = tuple(p.name for p in PRESETS)
+    """Which pianos of Debian's SoundFonts, where they are installed"""
     imagined: int = 8
     """How many imagined pianos to train with"""
     cache: str = "~/.cache/ivories/pianos"
@@ -90,11 +90,10 @@ def load(config: InstrumentConfig) -> tuple[dict[str, SampleBank], dict[str, Sam
             raise SourceError(f"no folder of pianos at {root}")
         for folder in sorted(p for p in root.iterdir() if p.is_dir()):
             add(folder.name, f"folder {folder.resolve()}", lambda folder=folder: folder_bank(folder))  # type: ignore[misc]
-    if config.soundfonts:
-        for preset in PRESETS:
-            path = SOUNDFONTS / preset.file
-            if path.is_file():
-                add(preset.name, f"preset {path} {preset.program}", lambda p=preset: _render(p))  # type: ignore[misc]
+    for preset in PRESETS:
+        path = SOUNDFONTS / preset.file
+        if preset.name in config.presets and path.is_file():
+            add(preset.name, f"preset {path} {preset.program}", lambda p=preset: _render(p))  # type: ignore[misc]
     for seed in range(config.imagined):
         add(f"imagined-{seed}", f"imagined 2 {seed}", lambda seed=seed: imagine(seed))  # type: ignore[misc]
     if not train:
