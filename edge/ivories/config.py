@@ -63,6 +63,7 @@ class UsbMidiSection(Section, frozen=True):
 class AlsaSequencerSection(Section, frozen=True):
     enabled: Switch = "auto"
     port: str = "Ivories"
+    active_sensing: bool = False
 
 
 class MqttSection(Section, frozen=True):

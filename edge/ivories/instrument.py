@@ -8,7 +8,7 @@ from ivories.datatypes import KeyEvidence, KeyState, NoteEvent
 from ivories.errors import SinkError
 from ivories.fusion.tracker import Tracker
 from ivories.runtime.timing import StageTimes
-from ivories.sinks.base import Discardable, Sink
+from ivories.sinks.base import Discardable, Guarded, Sink
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Instrument:
         self._now_ns = 0
         self.failed: list[str] = []
         """One sentence per sink that was given up."""
+        self._guarded = [sink for sink in sinks if isinstance(sink, Guarded)]
 
     @property
     def state(self) -> KeyState:
@@ -51,6 +52,11 @@ class Instrument:
         for sink in self._sinks:
             try:
                 sink.close()
+    def beat(self) -> None:
+        """Tell the sinks that want to know that the main loop turns."""
+        for sink in self._guarded:
+            sink.beat()
+
             except SinkError as error:
                 self.failed.append(str(error))
         self._sinks = []

@@ -32,7 +32,7 @@ from ivories.vision.calibration import Calibration
 _log = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0
-_WAIT_S: Final = 0.25  # how soon a stop request is seen when no evidence flows
+_WAIT_S: Final = 0.05  # without evidence: how soon a stop request is seen; how often the loop beats
 _EVIDENCE_KEPT: Final = 64
 
 
@@ -137,6 +137,7 @@ class Live:
                     self._instrument.push(evidence)
                 elif not any(worker.alive for worker in self._workers):
                     break
+                self._instrument.beat()
             self._check()
             self._instrument.finish()
         except BaseException:

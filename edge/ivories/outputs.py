@@ -33,7 +33,12 @@ def build_sinks(config: Config, models: Mapping[str, str], *, view: bool = False
     start_ns = now_ns()  # what people read counts from here
     usb = config.usb_midi
     # Asked for by name, the port may come later than the service; found by itself, it is there or it is not.
-    _add(sinks, "usb_midi", usb.enabled, lambda s: s(device=usb.device, wait=usb.enabled == "on"))
+    _add(
+        sinks,
+        "usb_midi",
+        usb.enabled,
+        lambda s: s(device=usb.device, wait=usb.enabled == "on", active_sensing=usb.active_sensing),
+    )
     _add(sinks, "alsa_seq", config.alsa_seq.enabled, lambda s: s(port=config.alsa_seq.port))
     _add(
         sinks, "mqtt", "off" if mqtt.enabled == "auto" and not mqtt.host else mqtt.enabled,

@@ -12,7 +12,8 @@ import pytest
 
 from ivories.errors import SinkError
 from ivories.keyboard import pitch_of_key
-from ivories.sinks import usb_midi
+from ivories.sinks import port_node, usb_midi
+from ivories.sinks.port_owner import PortOwner
 from ivories.sinks.rawmidi import find_cable, find_gadget
 from ivories.sinks.usb_midi import UsbMidiSink
 from played import MidiReceiver, Player, offset, onset, pedal
@@ -77,12 +78,39 @@ def wait_for(condition, seconds=3.0):
 
 
 def fill(player):
-    """Play until the node is full; return the number of events."""
+    """Play until the node is full."""
     for count in range(100_000):
         player.play(onset(count % 80, velocity=1 + count % 127), offset(count % 80))
-        if player.sink.refused:
-            return count
+        if player.sink.state == "full":
+            return
     raise AssertionError("the node never filled")
+
+
+class OwnerThread(threading.Thread):
+    """A port owner within the reach of monkeypatch."""
+
+    def __init__(self, line, arguments):
+        super().__init__(daemon=True)
+        device, channel, wait, active_sensing = arguments
+        self.owner = PortOwner(line.dup(), device, channel=int(channel), active_sensing=active_sensing == "1")
+        self.wait_for_node = wait == "1"
+        self.start()
+
+    def run(self):
+        self.opened = self.owner.run(wait=self.wait_for_node)
+        self.owner._line.close()
+
+    def wait(self, timeout):
+        self.join(timeout)
+        return 0 if self.opened else 1
+
+    def kill(self):
+        pass
+
+
+@pytest.fixture
+def owned_here(monkeypatch):
+    monkeypatch.setattr(usb_midi, "launch", OwnerThread)
 
 
 def test_opening_silences_the_receiver_first(host, sink):
@@ -123,7 +151,7 @@ def test_a_full_node_never_blocks_and_every_note_ends_when_it_empties(host, sink
     start = time.monotonic()
     player.play(*[event for key in range(60) for event in (onset(key), offset(key))])
     assert time.monotonic() - start < 0.5
-    assert sink.refused
+    wait_for(lambda: sink.refused)
     assert "open, full" in repr(sink)
     receiver = host.read_until(lambda r: r.sounding == {pitch_of_key(85): 1} and r.pedal == 127)
     wait_for(lambda: "open, full" not in repr(sink))
@@ -151,8 +179,8 @@ def test_after_release_all_on_a_full_node_the_offsets_come_when_it_empties(host,
     host.read_until(lambda r: r.silent and "open, full" not in repr(sink))
 
 
-def test_nobody_listening_for_long_means_a_clean_start(host, sink, monkeypatch):
-    monkeypatch.setattr(usb_midi, "STALE_S", 0.05)
+def test_nobody_listening_for_long_means_a_clean_start(owned_here, host, sink, monkeypatch):
+    monkeypatch.setattr(port_node, "STALE_S", 0.05)
     player = Player(sink)
     fill(player)
     time.sleep(0.1)
@@ -198,10 +226,10 @@ def test_many_losses_leave_no_note_hanging(host, sink):
         host.close()
         held = player.pressed.nonzero()[0]
         player.play(*[offset(int(key)) for key in held[::2]])
+        wait_for(lambda: sink.state == "absent")
         host.open()
         expected = {pitch_of_key(int(key)): 1 for key in player.pressed.nonzero()[0]}
         host.receiver = MidiReceiver()
-        sink.refused = 0
         host.read_until(lambda r, expected=expected: r.sounding == expected and len(r.messages) >= 90)
     sink.release_all()
     assert host.read().silent
@@ -272,13 +300,13 @@ def test_the_gadget_port_is_found_among_the_sound_cards(tmp_path):
     assert find_gadget(tmp_path) == tmp_path / "dev/snd/midiC2D0"
 
 
-def test_a_host_that_takes_the_gadget_up_hears_the_keys_as_they_are(host, tmp_path, monkeypatch):
+def test_a_host_that_takes_the_gadget_up_hears_the_keys_as_they_are(owned_here, host, tmp_path, monkeypatch):
     state = tmp_path / "sys/class/udc/fe980000.usb/state"
     state.parent.mkdir(parents=True)
     state.write_text("configured\n")
     bell, ring = os.pipe()
 
-    class Cable(usb_midi.Cable):
+    class Cable(port_node.Cable):
         """A pipe rings where sysfs would."""
 
         events = select.POLLIN
@@ -291,9 +319,9 @@ def test_a_host_that_takes_the_gadget_up_hears_the_keys_as_they_are(host, tmp_pa
                 os.read(bell, 1)
             return state.read_text().strip() == "configured"
 
-    monkeypatch.setattr(usb_midi, "find_cable", lambda: find_cable(tmp_path))
-    monkeypatch.setattr(usb_midi, "find_gadget", lambda: host.path)
-    monkeypatch.setattr(usb_midi, "Cable", Cable)
+    monkeypatch.setattr(port_node, "find_cable", lambda: find_cable(tmp_path))
+    monkeypatch.setattr(port_node, "find_gadget", lambda: host.path)
+    monkeypatch.setattr(port_node, "Cable", Cable)
     sink = UsbMidiSink()
     player = Player(sink)
     player.play(onset(39), onset(43))
@@ -318,14 +346,14 @@ def test_the_state_of_the_cable_is_read_from_its_file(tmp_path):
     state = tmp_path / "sys/class/udc/fe980000.usb/state"
     state.parent.mkdir(parents=True)
     state.write_text("addressed\n")
-    cable = usb_midi.Cable(find_cable(tmp_path))
+    cable = port_node.Cable(find_cable(tmp_path))
     assert not cable.taken_up()
     state.write_text("configured\n")
     assert cable.taken_up()
     cable.close()
 
 
-def test_without_a_gadget_auto_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(usb_midi, "find_gadget", lambda: None)
+def test_without_a_gadget_auto_says_what_to_do(owned_here, monkeypatch):
+    monkeypatch.setattr(port_node, "find_gadget", lambda: None)
     with pytest.raises(SinkError, match="no USB-MIDI gadget port"):
         UsbMidiSink()

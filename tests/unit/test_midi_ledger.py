@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ivories.datatypes import NoteKind
-from ivories.keyboard import pitch_of_key
-from ivories.sinks.midi import PortLedger, event_bytes, silence
+from ivories.keyboard import KEYS, pitch_of_key
+from ivories.sinks.midi import event_bytes
+from ivories.sinks.port_ledger import PITCHES, PortLedger, silence
 from played import MidiReceiver, offset, onset, pedal
 
 
@@ -34,6 +35,7 @@ def test_silence_ends_whatever_sounds():
     receiver.feed(b"".join(silence()))
     assert receiver.silent
     assert len(silence()) == 92
+    assert [pitch_of_key(key) for key in range(KEYS)] == list(PITCHES)
 
 
 @pytest.mark.parametrize("missed", range(10))
@@ -71,7 +73,7 @@ def test_an_open_port_hears_each_event_at_once_and_in_order():
         offset(43),
     ]
     for event in events:
-        ledger.record(event)
+        ledger.record(event_bytes(event))
         assert ledger.drain(port.write)
     assert [tuple(m.bytes()) for m in port.receiver.messages] == [tuple(event_bytes(e)) for e in events]
     assert ledger.swallowed == 0
@@ -79,12 +81,12 @@ def test_an_open_port_hears_each_event_at_once_and_in_order():
 
 def test_an_owed_offset_goes_before_newer_onsets():
     ledger, port = PortLedger(), FlakyPort()
-    ledger.record(onset(39))
+    ledger.record(event_bytes(onset(39)))
     assert ledger.drain(port.write)
     port.takes = [False]
-    ledger.record(offset(39))
+    ledger.record(event_bytes(offset(39)))
     assert not ledger.drain(port.write)
-    ledger.record(onset(43))
+    ledger.record(event_bytes(onset(43)))
     assert ledger.drain(port.write)
     assert [(m.type, m.note) for m in port.receiver.messages] == [
         ("note_on", 60), ("note_off", 60), ("note_on", 64),
@@ -94,7 +96,7 @@ def test_an_owed_offset_goes_before_newer_onsets():
 def test_a_key_struck_again_ends_its_former_note_first():
     ledger, port = PortLedger(), FlakyPort()
     for event in (onset(39), onset(39, velocity=100), offset(39)):
-        ledger.record(event)
+        ledger.record(event_bytes(event))
         assert ledger.drain(port.write)
     assert port.receiver.silent
     assert [m.type for m in port.receiver.messages] == ["note_on", "note_off", "note_on", "note_off"]
@@ -102,9 +104,9 @@ def test_a_key_struck_again_ends_its_former_note_first():
 
 def test_a_note_that_came_and_went_while_the_port_was_full_is_counted_and_never_heard():
     ledger, port = PortLedger(), FlakyPort([False])
-    ledger.record(onset(39))
+    ledger.record(event_bytes(onset(39)))
     assert not ledger.drain(port.write)
-    ledger.record(offset(39))
+    ledger.record(event_bytes(offset(39)))
     assert ledger.drain(port.write)
     assert port.receiver.messages == []
     assert ledger.swallowed == 1
@@ -112,7 +114,7 @@ def test_a_note_that_came_and_went_while_the_port_was_full_is_counted_and_never_
 
 def test_an_offset_of_a_key_that_never_sounded_is_not_sent():
     ledger, port = PortLedger(), FlakyPort()
-    ledger.record(offset(39))
+    ledger.record(event_bytes(offset(39)))
     assert ledger.drain(port.write)
     assert port.receiver.messages == []
 
@@ -140,7 +142,7 @@ def test_once_the_port_takes_all_the_receiver_holds_exactly_the_pressed_keys(eve
             pressed.clear()
             value = 0
         else:
-            ledger.record(event)
+            ledger.record(event_bytes(event))
             if event.kind is NoteKind.ONSET:
                 pressed.add(pitch_of_key(event.key))
             elif event.kind is NoteKind.OFFSET:

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import BackendError, SinkError
-from ivories.sinks.midi import CONTROL_CHANGE, NOTE_OFF, NOTE_ON, PortLedger
+from ivories.sinks.midi import event_bytes
+from ivories.sinks.port_ledger import CONTROL_CHANGE, NOTE_OFF, NOTE_ON, PortLedger
 
 # Numbers of <alsa/seq_event.h>, <alsa/seq.h> and <alsa/seqmid.h>
 _EVENT_TYPES: Final = {NOTE_ON: 6, NOTE_OFF: 7, CONTROL_CHANGE: 10}
@@ -43,6 +44,7 @@ class AlsaSequencerSink:
             BackendError: this computer has no sequencer.
         """
         self._port_name = port
+        self._channel = channel
         self._ledger = PortLedger(channel=channel)
         self._lock = threading.Lock()
         self._closed = False
@@ -81,7 +83,7 @@ class AlsaSequencerSink:
         with self._lock:
             if self._closed:
                 raise SinkError(f"the sequencer port {self._port_name} is closed: no note can be sent")
-            self._ledger.record(event)
+            self._ledger.record(event_bytes(event, channel=self._channel))
             self._drain()
 
     def release_all(self) -> None:

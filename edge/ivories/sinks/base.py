@@ -24,6 +24,15 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class Guarded(Protocol):
+    """A sink that lets all notes go when the application makes no progress any more."""
+
+    def beat(self) -> None:
+        """Tell that the application's main loop turns; to be called at least every 0.1 s once begun."""
+        ...
+
+
+@runtime_checkable
 class Discardable(Protocol):
     """A sink whose work is a file that is complete or not there at all."""
 

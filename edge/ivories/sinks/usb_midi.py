@@ -1,13 +1,16 @@
 """Raw MIDI out of a character device: on a Pi the port of the USB gadget that a laptop sees as a keyboard.
 
-``send`` writes in the caller's thread, for the shortest way. A second thread sleeps until the node takes
-bytes again after it was full, or breaks; it never polls by time except to find a node that went away.
+The device node is held by a process of its own, the port owner (``ivories.sinks.port_owner``): whatever
+happens to this one, it lets all notes go. ``send`` hands a message over in the caller's thread; a second
+thread listens to the owner and replaces one that died or hangs.
 """
 
-import errno
+import contextlib
 import logging
-import os
 import select
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,233 +18,289 @@ from typing import Final
 
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import SinkError
-from ivories.sinks.midi import PortLedger
-from ivories.sinks.rawmidi import Cable, drop_unsent, find_cable, find_gadget, shorten_buffer
+from ivories.sinks.held import HeldNotes
+from ivories.sinks.midi import event_bytes, note_on, sustain
+from ivories.sinks.port_ledger import ALL_NOTES_OFF, CONTROL_CHANGE
+from ivories.sinks.port_owner import BEAT, CLOSE
 
 _log = logging.getLogger(__name__)
 
-FIRST_RETRY_S: Final = 0.05
-LONGEST_RETRY_S: Final = 1.0
-CLOSE_S: Final = 0.1
-"""How long ``close`` waits for a full node to take the last offsets"""
-SETTLE_S: Final = 0.02
-"""How long the last bytes may take from the kernel to a host that listens; then what is left is dropped"""
-STALE_S: Final = 0.5
-"""A node that was full for longer had nobody listening: start clean when it opens"""
+BEAT_S: Final = 0.03
+"""No more beats than one in this time"""
+HANG_S: Final = 0.12
+"""An owner that does not answer a beat for longer is replaced"""
+STARTING_S: Final = 1.0
+"""The same for one that has just been started"""
+START_S: Final = 5.0
+"""How long a first owner may take to tell whether the node can be opened"""
+CLOSE_S: Final = 0.4
+"""How long an owner may take to release all and end"""
+PATIENCE_S: Final = 0.02
+"""How long ``send`` waits for an owner with hundreds of messages before it"""
+_FAILURES: Final = 3
+_RETRY_S: Final = 0.2  # between owners after so many that could not even start
+_GLANCE_S: Final = 0.05  # how late an unanswered beat may be noticed
+
+_START: Final = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from ivories.sinks.port_owner import main; main()"
+)
+
+
+def launch(line: socket.socket, arguments: list[str]) -> "subprocess.Popen[bytes]":
+    """Start a port owner at the other end of ``line``; raises ``OSError``.
+
+    Python runs without its site packages, for a start of some tens of milliseconds; in a session of its own,
+    so that a terminal's Ctrl-C goes by.
+    """
+    folder = str(Path(__file__).parents[2])
+    return subprocess.Popen(  # noqa: S603  every word is ours, and there is no shell
+        [sys.executable, "-I", "-S", "-c", _START, folder, str(line.fileno()), *arguments],
+        pass_fds=[line.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 class UsbMidiSink:
-    """Sends whole MIDI messages to a raw MIDI device node and lives through everything that may happen to it.
+    """Sends notes through a port owner; see ``ivories.sinks.port_node`` for what the port lives through.
 
-    - Host program closed (the node is full, EAGAIN): events coalesce in the ledger; when bytes flow again,
-      the owed offsets go first, then the keys as they are.
-    - Gadget rebound, cable of an adapter pulled (ENODEV, EPIPE, EIO): the node is opened again, with growing
-      pauses.
-    - On every opening, and whenever a host takes the gadget up, the receiver is silenced (pedal, all notes
-      off, 88 note-offs), then hears the keys as they are.
+    - This process ends in any way: the owner lets all notes go.
+    - ``beat`` was called once and no word comes any more (a hang, a stop): the same within 0.2 s. Notes that
+      were let go so are not struck again.
+    - The owner dies or hangs: another silences the receiver, which then hears the keys as they are.
     """
 
     name = "usb_midi"
 
-    def __init__(self, *, device: str = "auto", channel: int = 0, wait: bool = False) -> None:
-        """Open ``device``: a path, or ``auto`` for the USB gadget's own port.
+    def __init__(
+        self, *, device: str = "auto", channel: int = 0, wait: bool = False, active_sensing: bool = False
+    ) -> None:
+        """Start the owner of ``device``: a path, or ``auto`` for the USB gadget's own port.
 
         Args:
             device: character device node.
             channel: MIDI channel 0..15.
             wait: start without the node and open it when it comes.
+            active_sensing: send MIDI's active sensing, so that a receiver notices a dead line.
 
         Raises:
             SinkError: the node cannot be opened and ``wait`` is not set.
         """
         self._device = device
-        self._ledger = PortLedger(channel=channel)
-        self._lock = threading.Lock()  # ledger, node and the fields below
-        self._node: int | None = None
-        self._broken = False  # the keeper shall close the node
-        self._rest = b""  # of a message that the node took in part
-        self._full_since: float | None = None
-        self._taking = False
+        self._channel = channel
+        self._active_sensing = active_sensing
+        self._lock = threading.Lock()  # what is held, and the line
+        self._held = HeldNotes()
+        self._line: socket.socket | None = None
+        self._owner: subprocess.Popen[bytes]
         self._closed = False
-        self.refused = 0
-        """Writes that met a full node"""
-        self.reopened = 0
-        """Openings after the first"""
-        cable = find_cable() if device == "auto" else None
-        self._cable = None if cable is None else Cable(cable)
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._beat_at = 0.0
+        self._unanswered_since: float | None = None
+        self._reports = 0  # of this owner
+        self._failures = 0  # owners in a row that never reported
+        self._past = (0, 0, 0)  # counters of owners before
+        self._counters = (0, 0, 0)
+        self.state = "absent"
+        """Of the node: ``open``, ``full`` or ``absent``"""
+        self.restarted = 0
+        """Owners after the first"""
+        self._start(wait=wait)
         try:
-            self._open()
+            self._await_first_report()
         except SinkError:
-            if not wait:
-                self._close_watches()
-                raise
-        self._keeper = threading.Thread(target=self._keep, name="usb-midi", daemon=True)
-        self._keeper.start()
+            self._end_owner()
+            raise
+        self._watcher = threading.Thread(target=self._watch, name="usb-midi", daemon=True)
+        self._watcher.start()
 
     def __repr__(self) -> str:
         """Show the node, its state and the counters."""
-        state = "closed" if self._closed else "absent" if self._node is None else "open"
-        full = ", full" if self._full_since is not None else ""
+        state = "closed" if self._closed else "open, full" if self.state == "full" else self.state
         return (
-            f"<UsbMidiSink {self._device} {state}{full}, refused {self.refused}, "
-            f"swallowed {self._ledger.swallowed}, reopened {self.reopened}>"
+            f"<UsbMidiSink {self._device} {state}, refused {self.refused}, swallowed {self.swallowed}, "
+            f"reopened {self.reopened}, restarted {self.restarted}>"
         )
 
+    @property
+    def refused(self) -> int:
+        """Writes that met a full node."""
+        return self._past[0] + self._counters[0]
+
+    @property
+    def swallowed(self) -> int:
+        """Notes that began and ended while the node took nothing."""
+        return self._past[1] + self._counters[1]
+
+    @property
+    def reopened(self) -> int:
+        """Openings after the first of an owner."""
+        return self._past[2] + self._counters[2]
+
     def send(self, event: NoteEvent, state: KeyState) -> None:  # noqa: ARG002  the contract's argument
-        """Write ``event``, or note it for later when the node is full; raises ``SinkError`` if closed."""
+        """Hand ``event`` to the owner; raises ``SinkError`` if closed."""
         with self._lock:
             if self._closed:
                 raise SinkError(f"the MIDI port {self._device} is closed: no note can be sent")
-            self._ledger.record(event)
-            self._flush()
+            self._held.apply(event)
+            self._put(event_bytes(event, channel=self._channel))
+
+    def beat(self) -> None:
+        """Tell the owner that the application makes progress; from the first beat on it must go on."""
+        now = time.monotonic()
+        if now - self._beat_at < BEAT_S or self._closed:
+            return
+        with self._lock:
+            self._beat_at = now
+            self._put(BEAT)
+            if self._unanswered_since is None:
+                self._unanswered_since = now
 
     def release_all(self) -> None:
         """Let every sounding note end: at once, or first thing when the node takes bytes again."""
         with self._lock:
             if not self._closed:
-                self._ledger.release_all()
-                self._flush()
+                self._held.release()
+                self._put(bytes((CONTROL_CHANGE | self._channel, ALL_NOTES_OFF, 0)))
 
     def close(self) -> None:
-        """Release all, wait at most ``CLOSE_S`` for a full node, close it."""
+        """Release all, wait shortly for a full node, give it back."""
         self.release_all()
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            deadline = time.monotonic() + CLOSE_S
-            while self._full_since is not None and not self._broken and self._node is not None:
-                if not _writable(self._node, deadline - time.monotonic()):
-                    break
-                self._flush()
-        os.eventfd_write(self._bell, 1)
-        self._keeper.join()
-        time.sleep(SETTLE_S if self._node is not None and self._full_since is None else 0)
-        self._close_node()
-        self._close_watches()
+        self._watcher.join()
+        if not self._end_owner():  # it died or hung just now: one more, for silence
+            with contextlib.suppress(OSError):
+                self._start(wait=False)
+                self._end_owner()
 
-    def _flush(self, *, writable: bool = False) -> None:
-        """Write what is due; the lock is held. The node counts as full until it is seen to take bytes."""
-        if self._node is None or self._broken:
+    def _put(self, message: bytes) -> None:
+        """Send on the line; the lock is held. A line that fails is ended: the next owner is told all."""
+        if self._line is None:
             return
-        self._taking = writable
-        done = self._ledger.drain(self._write)
-        if done and self._rest:
-            self._write(b"")
-        if done and not self._rest:
-            self._full_since = None if self._taking else self._full_since
-        elif self._full_since is None and not self._broken:
-            self._full_since = time.monotonic()
-            os.eventfd_write(self._bell, 1)
-
-    def _write(self, message: bytes) -> bool:
-        """Return whether the node took ``message``, at least its beginning: the rest goes first next time."""
-        assert self._node is not None  # noqa: S101  _flush has looked
-        data = self._rest + message
         try:
-            written = os.write(self._node, data)
-        except BlockingIOError:
-            self.refused += 1
-            return False
-        except OSError as error:
-            _log.warning("the MIDI port %s went away (%s): waiting for it", self._device, error.strerror)
-            self._broken = True
-            os.eventfd_write(self._bell, 1)
-            return False
-        self._taking = True
-        taken = written > len(self._rest)
-        self._rest = (data if taken else self._rest)[written:]
-        return taken
+            try:
+                self._line.send(message)
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._line, select.POLLOUT)
+                poll.poll(PATIENCE_S * 1000)
+                self._line.send(message)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._line.shutdown(socket.SHUT_RDWR)  # which wakes the watcher
 
-    def _open(self) -> None:
-        """Open the node and start clean; raises ``SinkError`` with what to do."""
-        found = find_gadget() if self._device == "auto" else Path(self._device)
-        if found is None:
-            raise SinkError(
-                "this computer has no USB-MIDI gadget port: start ivories-gadget.service on a board with a "
-                "USB device port, or name a raw MIDI device"
-            )
-        try:
-            node = os.open(found, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        except OSError as error:
-            hint = {
-                errno.EACCES: "add this user to the group 'audio'",
-                errno.EBUSY: "another program holds it; close that first",
-                errno.ENXIO: "nobody is at its other end",
-            }.get(error.errno or 0, "is it plugged in?")
-            raise SinkError(f"cannot open the MIDI port {found}: {error.strerror}; {hint}") from error
-        shorten_buffer(node)
-        self._node, self._broken, self._rest, self._full_since = node, False, b"", None
-        self._ledger.start_clean()
-        self._flush()
+    def _start(self, *, wait: bool) -> None:
+        """Start an owner and tell it the keys as they are; raises ``OSError``."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        arguments = [self._device, str(self._channel), str(int(wait)), str(int(self._active_sensing))]
+        with theirs:
+            try:
+                self._owner = launch(theirs, arguments)
+            except OSError:
+                ours.close()
+                raise
+        with self._lock:
+            self._line, self._reports, self._unanswered_since = ours, 0, None
+            if self._held.pedal:
+                self._put(sustain(self._held.pedal, channel=self._channel))
+            for key, velocity in self._held.keys.items():
+                self._put(note_on(key, velocity, channel=self._channel))
+            if self._beat_at:
+                self._put(BEAT)  # the new owner shall watch from the start
 
-    def _close_node(self) -> None:
-        if self._node is not None:
-            drop_unsent(self._node)
-            os.close(self._node)
-            self._node = None
-            self._full_since = None
-
-    def _close_watches(self) -> None:
-        os.close(self._bell)
-        if self._cable is not None:
-            self._cable.close()
-
-    def _keep(self) -> None:
-        """Wait for a full node to empty, for a lost one to return, for a host to take the gadget up."""
-        pause_s = FIRST_RETRY_S
-        while not self._closed:
-            if self._node is None:
-                self._wait(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_RETRY_S)
-                with self._lock:
-                    if not self._closed and self._reopen():
-                        pause_s = FIRST_RETRY_S
-            else:
-                happened, taken_up = self._wait(None)
-                with self._lock:
-                    if self._broken or happened & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
-                        self._close_node()
-                    elif taken_up:
-                        self._ledger.start_clean()
-                        self._flush()
-                    elif happened & select.POLLOUT:
-                        self._resume()
-
-    def _reopen(self) -> bool:
-        try:
-            self._open()
-        except SinkError as error:
-            _log.debug("%s", error)
-            return False
-        self.reopened += 1
-        _log.info("the MIDI port %s is back", self._device)
-        return True
-
-    def _resume(self) -> None:
-        if self._full_since is not None and time.monotonic() - self._full_since > STALE_S:
-            self._ledger.start_clean()
-            self._full_since = time.monotonic()
-        self._flush(writable=True)
-
-    def _wait(self, timeout_s: float | None) -> tuple[int, bool]:
-        """Sleep until something happens; return the node's poll events, and whether a host took it up."""
+    def _await_first_report(self) -> None:
+        assert self._line is not None  # noqa: S101  _start has set it
         poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
-        node = self._node
-        if node is not None:
-            poll.register(node, select.POLLOUT if self._full_since is not None else 0)
-        if self._cable is not None:
-            poll.register(self._cable, self._cable.events)
-        happened = dict(poll.poll(None if timeout_s is None else timeout_s * 1000))
-        if self._bell in happened:
-            os.eventfd_read(self._bell)
-        changed = self._cable is not None and self._cable.fileno() in happened and self._cable.taken_up()
-        return (0 if node is None else happened.get(node, 0)), changed
+        poll.register(self._line, select.POLLIN)
+        deadline = time.monotonic() + START_S
+        while not self._reports:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000) or not self._read(self._line):
+                raise SinkError(
+                    "the process that shall own the MIDI port did not start: see its message above"
+                )
 
+    def _watch(self) -> None:
+        """Listen to the owner; replace one that died or hangs."""
+        while not self._closed:
+            line = self._line
+            if line is None:
+                self._replace()
+                continue
+            poll = select.poll()
+            poll.register(line, select.POLLIN)
+            since, limit_s = self._unanswered_since, HANG_S if self._reports else STARTING_S
+            left = _GLANCE_S if since is None else since + limit_s - time.monotonic()
+            if poll.poll(1 + max(0.0, left) * 1000):
+                if not self._read(line):
+                    self._give_up("died")
+            # Judged after the poll alone: if this process was stopped meanwhile, the answer is there now.
+            elif since is not None and since == self._unanswered_since:
+                self._give_up("does not answer")
 
-def _writable(node: int, timeout_s: float) -> bool:
-    poll = select.poll()
-    poll.register(node, select.POLLOUT)
-    return bool(poll.poll(max(0.0, timeout_s) * 1000))
+    def _read(self, line: socket.socket) -> bool:
+        """Take the owner's reports; return False when it is gone, raise ``SinkError`` if it cannot start."""
+        while True:
+            try:
+                said = line.recv(4096)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not said:
+                return False
+            kind, _, text = said.decode().partition(" ")
+            if kind == "error":
+                raise SinkError(text)
+            if kind == "log":
+                _log.warning("%s", text)
+            else:
+                self.state, *counters = text.split()
+                self._counters = (int(counters[0]), int(counters[1]), int(counters[2]))
+                self._reports += 1
+                self._unanswered_since = None
+
+    def _give_up(self, what: str) -> None:
+        _log.warning("the owner of the MIDI port %s %s: starting another", self._device, what)
+        with self._lock:
+            line, self._line = self._line, None
+        if line is not None:
+            line.close()
+        self._owner.kill()
+        self.state = "absent"
+
+    def _replace(self) -> None:
+        past, now = self._past, self._counters
+        self._past = (past[0] + now[0], past[1] + now[1], past[2] + now[2])
+        self._counters = (0, 0, 0)
+        self._failures = 0 if self._reports else self._failures + 1
+        if self._failures > _FAILURES:  # they do not get far: no hurry
+            time.sleep(_RETRY_S)
+        self.restarted += 1
+        previous = self._owner
+        try:
+            self._start(wait=True)
+        except OSError as error:
+            _log.error("the MIDI port's owner cannot be started: %s", error)
+            self._reports = 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            previous.wait(timeout=0)
+
+    def _end_owner(self) -> bool:
+        """Close the line; return whether the owner ended in order."""
+        with self._lock:
+            line, self._line = self._line, None
+        if line is None:
+            return False
+        with contextlib.suppress(OSError):
+            line.send(CLOSE)
+        try:
+            return self._owner.wait(timeout=CLOSE_S) == 0
+        except subprocess.TimeoutExpired:
+            self._owner.kill()
+            return False
+        finally:
+            line.close()

@@ -1,0 +1,174 @@
+"""The process that alone holds the MIDI port, and outlives the application that feeds it.
+
+It hears MIDI on a line (one end of a ``SOCK_SEQPACKET`` pair, so that no message arrives in part): events,
+all-notes-off to release everything, ``BEAT`` while the application makes progress, ``CLOSE`` at the end. When
+the line ends or the beat stops, it lets every sounding note go. It answers with sentences in UTF-8: ``state
+STATE REFUSED SWALLOWED REOPENED`` after every beat and change, ``log SENTENCE``, ``error SENTENCE``.
+
+Started by ``ivories.sinks.usb_midi``; it imports no library and little of Python's own.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Final
+
+from ivories.errors import SinkError
+from ivories.sinks.port_node import PortNode
+
+BEAT: Final = b"\xfe"
+CLOSE: Final = b"\xff"
+BEAT_LOST_S: Final = 0.2
+"""Without a word for longer, the application hangs"""
+LINGER_S: Final = 0.5
+"""How long the offsets of an application that died are kept for a node that is full or away"""
+CLOSE_S: Final = 0.1
+"""The same after an orderly end"""
+PREDECESSOR_S: Final = 1.0
+"""How long another owner may take to give the node back"""
+
+
+class PortOwner:
+    """Feeds one node from one line.
+
+    Args:
+        line: the end to listen at.
+        device: as for ``PortNode``.
+        channel: MIDI channel 0..15.
+        active_sensing: as for ``PortNode``.
+    """
+
+    def __init__(
+        self, line: socket.socket, device: str, *, channel: int = 0, active_sensing: bool = False
+    ) -> None:
+        line.setblocking(False)
+        self._line = line
+        self._node = PortNode(
+            device, channel=channel, active_sensing=active_sensing, tell=lambda text: self._say(f"log {text}")
+        )
+        self._beat_at: float | None = None  # watched from the first beat on
+        self._lost = False
+        self._leave_at: float | None = None
+        self._told = ""
+
+    def run(self, *, wait: bool) -> bool:
+        """Own the node until the line ends; return whether it could be opened at the start.
+
+        Args:
+            wait: go on without the node and open it when it comes.
+        """
+        if not self._open(wait=wait):
+            return False
+        self._report()
+        while not self._finished():
+            happened = self._poll()
+            if self._line.fileno() in happened:
+                self._listen()
+            self._watch_beat()
+            self._node.handle(happened)
+            self._report(only_news=True)
+        self._node.close()
+        return True
+
+    def _open(self, *, wait: bool) -> bool:
+        patient_until = time.monotonic() + PREDECESSOR_S
+        while True:
+            try:
+                self._node.open()
+            except SinkError as error:
+                if wait:
+                    return True
+                if error.errno == errno.EBUSY and time.monotonic() < patient_until:
+                    time.sleep(0.02)
+                    continue
+                self._say(f"error {error}")
+                return False
+            return True
+
+    def _poll(self) -> dict[int, int]:
+        poll = select.poll()
+        if self._leave_at is None:
+            poll.register(self._line, select.POLLIN)
+        for number, events in self._node.watched().items():
+            poll.register(number, events)
+        now = time.monotonic()
+        due = [self._node.due_s()]
+        if self._beat_at is not None and not self._lost:
+            due.append(self._beat_at + BEAT_LOST_S - now)
+        if self._leave_at is not None:
+            due.append(self._leave_at - now)
+        soonest = min((s for s in due if s is not None), default=None)
+        return dict(poll.poll(None if soonest is None else 1 + 1000 * max(0.0, soonest)))
+
+    def _listen(self) -> None:
+        """Take all that the line holds."""
+        while self._leave_at is None:
+            try:
+                heard = self._line.recv(1024)
+            except BlockingIOError:
+                return
+            except OSError:
+                heard = b""
+            if not heard:
+                self._leave(LINGER_S)
+            elif heard == CLOSE:
+                self._leave(CLOSE_S)
+            else:
+                self._hear(heard)
+
+    def _hear(self, heard: bytes) -> None:
+        if self._lost:
+            self._say("log the application goes on")
+            self._lost = False
+        if heard == BEAT:
+            self._beat_at = time.monotonic()
+            self._report()
+            return
+        if self._beat_at is not None:
+            self._beat_at = time.monotonic()
+        self._node.send(heard)
+
+    def _watch_beat(self) -> None:
+        if self._beat_at is None or self._lost or self._leave_at is not None:
+            return
+        if time.monotonic() - self._beat_at > BEAT_LOST_S:
+            self._lost = True
+            self._node.release_all()
+            self._say("log the application made no progress: all notes released")
+
+    def _leave(self, linger_s: float) -> None:
+        self._leave_at = time.monotonic() + linger_s
+        self._node.release_all()
+
+    def _finished(self) -> bool:
+        if self._leave_at is None:
+            return False
+        return self._node.state == "open" or time.monotonic() >= self._leave_at
+
+    def _report(self, *, only_news: bool = False) -> None:
+        node = self._node
+        if only_news and self._told == node.state:
+            return
+        self._told = node.state
+        self._say(f"state {node.state} {node.refused} {node.swallowed} {node.reopened}")
+
+    def _say(self, sentence: str) -> None:
+        with contextlib.suppress(OSError):  # nobody listens: what counts is the node
+            self._line.send(sentence.encode())
+
+
+def main() -> None:
+    """Run the owner; arguments: descriptor of the line, device, channel, wait and active sensing (0 or 1)."""
+    # The group gets the signals of an orderly end too; the application's silence ends this process.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    descriptor, device, channel, wait, active_sensing = sys.argv[1:]
+    line = socket.socket(fileno=int(descriptor))
+    os.set_inheritable(line.fileno(), False)
+    owner = PortOwner(line, device, channel=int(channel), active_sensing=active_sensing == "1")
+    sys.exit(0 if owner.run(wait=wait == "1") else 1)
