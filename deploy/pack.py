@@ -1,0 +1,183 @@
+"""Make a bundle: the wheel for the device's processor, what it depends on, the models, a signed manifest."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+PROJECT: Final = Path(__file__).resolve().parents[1]
+NAMESPACE: Final = "ivories-release"
+# What a wheel is built of; the build runs on a copy, so that nothing of an earlier build gets in.
+_SOURCES: Final = (
+    "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "edge", "training", "models",
+)  # fmt: skip
+_BUILT: Final = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info", "build")
+_TRIPLETS: Final = {
+    "aarch64": "aarch64-linux-gnu",
+    "armv7l": "arm-linux-gnueabihf",
+    "x86_64": "x86_64-linux-gnu",
+}
+
+
+class ReleaseError(Exception):
+    """Its message tells the one who deploys what happened and what to do."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A signed manifest, and where the content of each hash that it names lies."""
+
+    id: str
+    manifest: bytes
+    signature: bytes
+    files: dict[str, Path]
+
+
+def build_wheel(target: Path, machine: str) -> Path:
+    """Return the wheel of this working tree for ``machine``, built in ``target``.
+
+    For another processor than this one's the C code is cross-compiled: it uses Python's limited API, whose
+    headers say the same on all 64-bit Linux machines.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    env = dict(os.environ)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in _SOURCES:
+            if (PROJECT / name).is_dir():
+                shutil.copytree(PROJECT / name, copy / name, ignore=_BUILT)
+            elif (PROJECT / name).exists():
+                shutil.copy(PROJECT / name, copy)
+        if machine != os.uname().machine:
+            env |= _cross(machine, copy / "headers")
+        _run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(target), str(copy)], env)
+    found = sorted(target.glob("ivories-*.whl"))
+    if len(found) != 1 or not found[0].name.endswith(f"{machine}.whl"):
+        raise ReleaseError(f"the build gave {[w.name for w in found]}, one wheel for {machine} was expected")
+    return found[0]
+
+
+def _cross(machine: str, headers: Path) -> dict[str, str]:
+    triplet = _TRIPLETS.get(machine)
+    if triplet is None or machine not in {"aarch64", "x86_64"}:
+        raise ReleaseError(f"no networks run on {machine}: install a 64-bit system on the device")
+    compiler = f"{triplet}-gcc"
+    if shutil.which(compiler) is None:
+        package = f"gcc-{triplet.replace('_', '-')}"
+        raise ReleaseError(f"the device is {machine}: install {compiler} (Debian: apt-get install {package})")
+    # Debian's Python.h asks for a pyconfig.h of the target's own; that of this machine says the same.
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    place = headers / triplet / name
+    place.mkdir(parents=True)
+    own = _TRIPLETS.get(os.uname().machine, "")
+    (place / "pyconfig.h").write_text(f"#include </usr/include/{own}/{name}/pyconfig.h>\n")
+    return {
+        "CC": compiler, "LDSHARED": f"{compiler} -shared", "CFLAGS": f"-fcf-protection=none -I{headers}",
+        "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
+    }  # fmt: skip
+
+
+def fetch_dependencies(wheel: Path, target: Path, device: dict[str, Any]) -> list[Path]:
+    """Download the wheels that ``wheel`` needs for the device's processor and Python; return them."""
+    machine, python = device["machine"], device["python"]
+    digits = python.replace(".", "")
+    newest = int(re.search(r"\.(\d+)", device["libc"] or "2.31").group(1))  # type: ignore[union-attr]
+    tags = [f"manylinux_2_{n}_{machine}" for n in range(newest, 16, -1)]
+    tags += [f"manylinux2014_{machine}", f"linux_{machine}"]
+    command = [
+        sys.executable, "-m", "pip", "download", "-q", "--dest", str(target), "--only-binary=:all:",
+        "--implementation", "cp", "--python-version", python,
+        "--abi", f"cp{digits}", "--abi", "abi3", "--abi", "none",
+    ]  # fmt: skip
+    for tag in tags:
+        command += ["--platform", tag]
+    # Debian's picamera2 is compiled for the NumPy that Debian has; a newer major version breaks it.
+    held = ["numpy<2"] if device["numpy"].startswith("1.") else []
+    _run([*command, str(wheel), *held], dict(os.environ))
+    return sorted(path for path in target.glob("*.whl") if path.name != wheel.name)
+
+
+def pack(
+    wheel: Path, dependencies: list[Path], models: list[Path], device: dict[str, Any], key: Path
+) -> Bundle:
+    """Return the signed bundle of these files.
+
+    Args:
+        wheel: of Ivories, for the device.
+        dependencies: wheels of everything it needs; empty: the device fetches them itself.
+        models: network files and their manifests; empty: those in the wheel.
+        device: what the device's ``facts`` said.
+        key: private key, or the public key of one that ssh-agent holds.
+    """
+    placed = [(f"wheels/{path.name}", path) for path in (wheel, *dependencies)]
+    placed += [(f"models/{path.name}", path) for path in models]
+    hashed = [(name, path, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in placed]
+    created = int(time.time())
+    manifest = {
+        "format": 1,
+        "id": f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(created))}-{_revision()}",
+        "version": wheel.name.split("-")[1],
+        "created": created,
+        "machine": device["machine"],
+        "complete": bool(dependencies),
+        "files": [{"path": name, "sha256": sha, "size": path.stat().st_size} for name, path, sha in hashed],
+    }
+    raw = json.dumps(manifest, indent=1).encode()
+    return Bundle(str(manifest["id"]), raw, sign(raw, key), {sha: path for _, path, sha in hashed})
+
+
+def find_models() -> list[Path]:
+    """Return the network files of this working tree with their manifests."""
+    found = sorted([*PROJECT.glob("models/*.tflite"), *PROJECT.glob("models/*.toml")])
+    if not any(path.suffix == ".tflite" for path in found):
+        raise ReleaseError("there are no networks in models/: run make train-qat")
+    return found
+
+
+def sign(content: bytes, key: Path) -> bytes:
+    """Return the signature of ``content``."""
+    if not key.exists():
+        raise ReleaseError(f"there is no key {key}: `make install HOST=...` makes one, or give KEY=FILE")
+    return _run(
+        ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", NAMESPACE], dict(os.environ), content
+    )
+
+
+def make_key(key: Path) -> Path:
+    """Return the public half of ``key``; a key that does not exist yet is made, for its owner alone."""
+    public = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
+    if not public.exists():
+        key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", NAMESPACE, "-f", str(key)], dict(os.environ)
+        )
+        print(f"made {key}: it signs releases; keep it to yourself and keep a copy")
+    return public
+
+
+def _revision() -> str:
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", PROJECT, *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    revision = git("rev-parse", "--short=8", "HEAD")
+    return revision + ("dirty" if git("status", "--porcelain", "-uno") else "") if revision else "local"
+
+
+def _run(command: list[str], env: dict[str, str], content: bytes = b"") -> bytes:
+    try:
+        done = subprocess.run(command, env=env, input=content, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise ReleaseError(f"{command[0]} is not installed") from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace")[-3000:]
+        raise ReleaseError(f"{' '.join(command[:5])} ... failed:\n{said}")
+    return done.stdout
