@@ -23,6 +23,7 @@ from ivories.errors import BackendError, IvoriesError, SourceError
 from ivories.instrument import Instrument
 from ivories.outputs import build_sinks
 from ivories.runtime.mailbox import Mailbox, Overflow
+from ivories.runtime.notify import NOTES, Supervision
 from ivories.runtime.priority import raise_priority
 from ivories.runtime.worker import Worker, pump
 from ivories.sources.base import AudioSource, VideoSource
@@ -117,6 +118,8 @@ class Live:
         self._evidence: Mailbox[KeyEvidence] = Mailbox("evidence", _EVIDENCE_KEPT, Overflow.KEEP_LATEST)
         self._frames: Mailbox[VideoFrame] = Mailbox("frames", 1, Overflow.KEEP_LATEST)
         self._stop = threading.Event()
+        opened = {"microphone": microphone, "camera": camera}
+        self._supervision = Supervision(name for name, sensor in opened.items() if sensor is not None)
         self._sources: dict[str, Any] = {}
         self._workers: list[Worker] = []
         if microphone is not None:
@@ -133,6 +136,7 @@ class Live:
             while not self._stop.is_set():
                 evidence = self._evidence.get(timeout=_WAIT_S)
                 self._check()
+                self._supervision.progress(NOTES)
                 if evidence is not None:
                     self._instrument.push(evidence)
                 elif not any(worker.alive for worker in self._workers):
@@ -156,6 +160,7 @@ class Live:
 
     def _end(self) -> None:
         self._stop.set()
+        self._supervision.stopping()
         for source in list(self._sources.values()):
             source.close()
         self._frames.close()
@@ -182,6 +187,7 @@ class Live:
                 told = ""
                 consume(source)
             except (SourceError, BackendError) as error:
+                self._supervision.waiting(name, str(error))
                 if str(error) != told:
                     _log.warning("%s: %s; trying again every %.0f s", name, error, _RETRY_S)
                     told = str(error)
@@ -194,14 +200,16 @@ class Live:
             self._stop.wait(_RETRY_S)
 
     def _hear(self, source: AudioSource) -> None:
-        pump(source, self._app.audio_path(source.rate), self._evidence)
+        blocks = self._supervision.watched("microphone", source)
+        pump(blocks, self._app.audio_path(source.rate), self._evidence)
 
     def _look(self, source: VideoSource) -> None:
         for frame in source:
             self._frames.put(frame)
 
     def _see(self) -> None:
-        pump(self._frames, self._app.video_path(self._calibration, self._keep), self._evidence)
+        frames = self._supervision.watched("camera", self._frames)
+        pump(frames, self._app.video_path(self._calibration, self._keep), self._evidence)
 
 
 def run(config: Config, *, view: bool = False) -> None:
