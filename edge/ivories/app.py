@@ -8,6 +8,7 @@ from ivories import native
 from ivories.audio.spec import FrontEndSpec, fingerprint
 from ivories.config import Config
 from ivories.errors import ModelError
+from ivories.fusion.key_prior import KeyPriorConfig
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.inference.base import Runtime
 from ivories.inference.manifest import Manifest, check, load_manifest
@@ -107,6 +108,18 @@ class Application:
             minimum_duration_ms=decoding.minimum_duration_ms,
             retract=decoding.retract,
             pedal=decoding.pedal,
+            key_prior=self._key_prior(),
+        )
+
+    def _key_prior(self) -> KeyPriorConfig | None:
+        decoding = self.config.decoding
+        if not decoding.key_prior:
+            return None
+        return KeyPriorConfig(
+            window_sec=decoding.key_prior_window_sec,
+            beta=decoding.key_prior_beta,
+            rho_uniform=decoding.key_prior_rho_uniform,
+            lambda_key=decoding.key_prior_lambda,
         )
 
     def _thresholds(self, network: Network | None) -> tuple[float, ...]:

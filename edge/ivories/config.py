@@ -53,17 +53,22 @@ class DecodingSection(Section, frozen=True):
     minimum_duration_ms: float = 30.0
     retract: bool = True
     pedal: bool = True
+    key_prior: bool = False
+    key_prior_window_sec: float = 3.0
+    key_prior_beta: float = 4.0
+    key_prior_rho_uniform: float = 0.8
+    key_prior_lambda: float = 0.5
 
 
 class UsbMidiSection(Section, frozen=True):
     enabled: Switch = "auto"
     device: str = "auto"
+    active_sensing: bool = False
 
 
 class AlsaSequencerSection(Section, frozen=True):
     enabled: Switch = "auto"
     port: str = "Ivories"
-    active_sensing: bool = False
 
 
 class MqttSection(Section, frozen=True):
@@ -115,6 +120,10 @@ _RANGES: Final[dict[tuple[str, str], tuple[float, float, str]]] = {
     ("models", "threads"): (1, 8, "threads"),
     ("decoding", "refractory_ms"): (20, 500, "ms"),
     ("decoding", "minimum_duration_ms"): (0, 500, "ms"),
+    ("decoding", "key_prior_window_sec"): (0.1, 60, "s"),
+    ("decoding", "key_prior_beta"): (0, 100, ""),
+    ("decoding", "key_prior_rho_uniform"): (0, 1, ""),
+    ("decoding", "key_prior_lambda"): (0, 10, ""),
     ("mqtt", "port"): (1, 65535, ""),
     ("runtime", "realtime_priority"): (0, 99, "(0 = off)"),
 }

@@ -104,6 +104,8 @@ class KeyEvidence:
     """(K,) False: this sensor cannot judge the key"""
     pedal: float | None = None
     """Sustain pedal down, log-odds at t_ns"""
+    weight: float = 1.0
+    """0..1: health of the sensor by its own data; 0 = dead, and what it says is worth nothing"""
 
 
 @dataclass(frozen=True, slots=True)

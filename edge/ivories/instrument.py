@@ -3,14 +3,18 @@
 import contextlib
 import logging
 from collections.abc import Sequence
+from typing import Final
 
-from ivories.datatypes import KeyEvidence, KeyState, NoteEvent
+from ivories.datatypes import KeyEvidence, KeyState, NoteEvent, Origin
 from ivories.errors import SinkError
 from ivories.fusion.tracker import Tracker
 from ivories.runtime.timing import StageTimes
 from ivories.sinks.base import Discardable, Guarded, Sink
 
 _log = logging.getLogger(__name__)
+
+_SENSORS: Final = {Origin.AUDIO: "microphone", Origin.VIDEO: "camera"}
+_UNWELL, _WELL = 0.3, 0.7  # weights, apart so that the log does not chatter
 
 
 class Instrument:
@@ -22,24 +26,36 @@ class Instrument:
     def __init__(self, tracker: Tracker, sinks: Sequence[Sink], times: StageTimes) -> None:
         self._tracker = tracker
         self._sinks = list(sinks)
+        self._guarded = [sink for sink in sinks if isinstance(sink, Guarded)]
         self._times = times
         self._now_ns = 0
+        self._unwell: set[Origin] = set()
         self.failed: list[str] = []
         """One sentence per sink that was given up."""
-        self._guarded = [sink for sink in sinks if isinstance(sink, Guarded)]
 
     @property
     def state(self) -> KeyState:
         """Keys as they are now."""
         return self._tracker.state
 
+    @property
+    def measured_skew_ns(self) -> int | None:
+        """What to add to video times to get audio times; None while there is no sure measurement."""
+        return self._tracker.measured_skew_ns
+
     def push(self, evidence: KeyEvidence) -> list[NoteEvent]:
         """Take one sensor's evidence, send what it decides, return it."""
         self._now_ns = max(self._now_ns, evidence.t_ns)
         with self._times.measure("fusion and tracker"):
             events = self._tracker.push(evidence)
+        self._tell_health(evidence.origin)
         self._send(events)
         return events
+
+    def beat(self) -> None:
+        """Tell the sinks that want to know that the main loop turns."""
+        for sink in self._guarded:
+            sink.beat()
 
     def finish(self) -> list[NoteEvent]:
         """End every note, as at the end of a take, and close the sinks.
@@ -52,11 +68,6 @@ class Instrument:
         for sink in self._sinks:
             try:
                 sink.close()
-    def beat(self) -> None:
-        """Tell the sinks that want to know that the main loop turns."""
-        for sink in self._guarded:
-            sink.beat()
-
             except SinkError as error:
                 self.failed.append(str(error))
         self._sinks = []
@@ -73,6 +84,15 @@ class Instrument:
             except Exception:  # the next sink must still be released
                 _log.exception("%s could not be released", sink.name)
         self._sinks = []
+
+    def _tell_health(self, origin: Origin) -> None:
+        weight = self._tracker.weights[origin]
+        if weight < _UNWELL and origin not in self._unwell:
+            self._unwell.add(origin)
+            _log.warning("the %s tells nothing to go by and counts no more", _SENSORS[origin])
+        elif weight > _WELL and origin in self._unwell:
+            self._unwell.discard(origin)
+            _log.info("the %s counts again", _SENSORS[origin])
 
     def _send(self, events: Sequence[NoteEvent]) -> None:
         if not events:

@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from ivories.app import Application
 from ivories.backends import BACKENDS, FAKES, load
+from ivories.clock import MILLISECOND
 from ivories.config import Config
 from ivories.datatypes import KeyEvidence, VideoFrame
 from ivories.errors import BackendError, IvoriesError, SourceError
@@ -35,6 +38,7 @@ _log = logging.getLogger(__name__)
 _RETRY_S: Final = 1.0
 _WAIT_S: Final = 0.05  # without evidence: how soon a stop request is seen; how often the loop beats
 _EVIDENCE_KEPT: Final = 64
+_SAME_SKEW_NS: Final = 2 * MILLISECOND
 
 
 def open_microphone(config: Config) -> AudioSource:
@@ -238,6 +242,22 @@ def run(config: Config, *, view: bool = False) -> None:
         signal.signal(number, lambda *_: live.stop())
     live.run()
     app.close()
+    if sees and instrument.measured_skew_ns is not None:
+        keep_skew(path, instrument.measured_skew_ns)
+
+
+def keep_skew(path: Path, skew_ns: int) -> None:
+    """Write a skew that differs by more than 2 ms into the calibration at ``path``, if there is one."""
+    try:
+        if not path.exists():
+            return
+        known = calibrations.load(path)
+        if abs(known.audio_video_skew_ns - skew_ns) <= _SAME_SKEW_NS:
+            return
+        calibrations.save(msgspec.structs.replace(known, audio_video_skew_ns=skew_ns), path)
+        _log.info("audio-video skew: %+.1f ms, kept in %s", skew_ns / MILLISECOND, path)
+    except IvoriesError as error:
+        _log.warning("%s", error)
 
 
 def _keep(found: Calibration, path: Path) -> None:

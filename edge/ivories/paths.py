@@ -4,7 +4,8 @@ Each path is one stage made of stages, so that the appliance, ``transcribe`` and
 same code; only who pushes the blocks and frames differs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from ivories.audio.frontend import AudioFrontEnd
@@ -12,6 +13,7 @@ from ivories.audio.resample import Resampler
 from ivories.audio.spec import FrontEndSpec
 from ivories.clock import SECOND
 from ivories.datatypes import AudioBlock, KeyEvidence, VideoFrame
+from ivories.fusion.health import CameraHealth, MicrophoneHealth
 from ivories.inference.audio_model import AudioModel
 from ivories.inference.base import Runtime
 from ivories.inference.manifest import Manifest
@@ -35,6 +37,7 @@ class AudioPath:
         self._resampler = Resampler(rate, spec.rate)
         self._frontend = AudioFrontEnd(spec)
         self._model = AudioModel(runtime, manifest, SECOND * spec.hop // spec.rate)
+        self._health = MicrophoneHealth()
         self._times = times
 
     @property
@@ -44,13 +47,14 @@ class AudioPath:
 
     def push(self, block: AudioBlock) -> list[KeyEvidence]:
         """Take one block of any rate that the path was made for."""
+        weight = self._health.push(block)
         with self._times.measure("audio features"):
             spectra = [s for part in self._resampler.push(block) for s in self._frontend.push(part)]
         evidence: list[KeyEvidence] = []
         for spectrum in spectra:
             with self._times.measure("audio network"):
                 evidence += self._model.push(spectrum)
-        return evidence
+        return _weighted(evidence, weight)
 
     def reset(self) -> None:
         """Forget what was heard."""
@@ -85,6 +89,8 @@ class VideoPath:
         self._strip: StripFrontEnd | None = None
         self._drift: DriftWatch | None = None
         self._drift_due_ns = 0
+        self._moved = 0.0
+        self._health = CameraHealth()
 
     @property
     def calibration(self) -> Calibration | None:
@@ -109,7 +115,9 @@ class VideoPath:
             strips = self._strip.push(frame)
         for strip in strips:
             with self._times.measure("video network"):
-                evidence += self._model.push(strip)
+                seen = self._model.push(strip)
+            for item in seen:
+                evidence += _weighted([item], self._health.push(strip, item.visible, self._moved))
         return evidence
 
     def reset(self) -> None:
@@ -127,6 +135,7 @@ class VideoPath:
         self._strip = StripFrontEnd(self._spec, self._calibration, frame.luma.shape)
         self._drift = DriftWatch(self._calibration)
         self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
+        self._moved = 0.0
         return True
 
     def _bumped(self, frame: VideoFrame) -> bool:
@@ -134,4 +143,9 @@ class VideoPath:
             return False
         self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
         with self._times.measure("drift watch"):
-            return self._drift.push(frame) > _BUMPED
+            self._moved = self._drift.push(frame)
+        return self._moved > _BUMPED
+
+
+def _weighted(evidence: Sequence[KeyEvidence], weight: float) -> list[KeyEvidence]:
+    return [item if weight >= 1 else replace(item, weight=weight) for item in evidence]

@@ -5,6 +5,7 @@ and key, the best informed judgement of each sensor. Log-likelihood ratios of di
 one sensor replace each other, since they share their errors.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -59,15 +60,16 @@ class EvidenceGrid:
                 touched.append(time_bin)
         return range(min(touched), max(touched) + 1) if touched else range(0)
 
-    def fused(self, bins: range) -> Float32:
+    def fused(self, bins: range, weights: Mapping[Origin, float]) -> Float32:
         """Return the summed log-likelihood ratios (len(bins), K); 0 where nothing is known.
 
         Each sensor is taken to be blind to a key with a small probability: then its silence proves nothing.
-        Without this, a camera that sees a key badly could veto what is plainly heard.
+        Without this, a camera that sees a key badly could veto what is plainly heard. ``weights`` (0..1)
+        scale what each sensor says, by its health.
         """
         index = self._index(bins)
         parts = [
-            np.logaddexp(self._llr[origin][index] + np.log1p(-blind), np.log(blind))
+            np.logaddexp(weights[origin] * self._llr[origin][index] + np.log1p(-blind), np.log(blind))
             for origin, blind in _BLIND.items()
         ]
         return np.asarray(parts[0] + parts[1], np.float32)

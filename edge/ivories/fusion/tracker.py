@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ivories.clock import MILLISECOND, SECOND
 from ivories.datatypes import (
+    Float32,
     KeyEvidence,
     KeyPosterior,
     KeyState,
@@ -22,7 +23,10 @@ from ivories.datatypes import (
     read_only,
 )  # fmt: skip
 from ivories.fusion.evidence_grid import BIN_NS, EvidenceGrid
+from ivories.fusion.health import SensorHealth, weighed
 from ivories.fusion.key_filter import KeyFilter
+from ivories.fusion.key_prior import KeyPrior, KeyPriorConfig
+from ivories.fusion.skew import CONFIDENT, SkewEstimator
 from ivories.keyboard import KEYS
 
 _ONSET_PRIOR: Final = -6.0  # log-odds of an onset of a given key in a given 10 ms: about 20 notes per second
@@ -47,14 +51,23 @@ class TrackerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Take a note back when the last horizon finds that it never was."""
     pedal: bool = True
     """Send the sustain pedal."""
+    key_prior: KeyPriorConfig | None = None
+    """Favour the notes of the musical key; None = treat all alike."""
 
 
 class Tracker:
-    """Stage from KeyEvidence of any sensor to NoteEvents. One sensor alone works, two work better."""
+    """Stage from KeyEvidence of any sensor to NoteEvents. One sensor alone works, two work better.
+
+    Args:
+        settings: when to commit.
+        audio_video_skew_ns: added to video times; where both sensors notice enough, it follows them.
+    """
 
     def __init__(self, settings: TrackerSettings, audio_video_skew_ns: int = 0) -> None:
         self._settings = settings
-        self._skew_ns = audio_video_skew_ns
+        self._skew = SkewEstimator(audio_video_skew_ns)
+        self._health = SensorHealth()
+        self._key_prior = None if settings.key_prior is None else KeyPrior(settings.key_prior)
         self._refractory = max(1, round(settings.refractory_ms * MILLISECOND / BIN_NS))
         self._grid = EvidenceGrid()
         self._filter = KeyFilter()
@@ -81,6 +94,16 @@ class Tracker:
             read_only(self._velocity.copy()),
         )
 
+    @property
+    def measured_skew_ns(self) -> int | None:
+        """The audio-video skew in use, once it was measured with confidence; None before."""
+        return self._skew.skew_ns if self._skew.confidence >= CONFIDENT else None
+
+    @property
+    def weights(self) -> dict[Origin, float]:
+        """Health of each sensor as it counts now, 0..1; an absent sensor has 0."""
+        return dict(self._health.weights)
+
     def posterior(self, t_ns: int) -> KeyPosterior:
         """Probabilities after the evidence so far."""
         pressed, sounding = (
@@ -90,17 +113,20 @@ class Tracker:
         return KeyPosterior(pressed, sounding, t_ns)
 
     def reset(self) -> None:
-        """Forget everything; keys count as up without an event."""
-        self.__init__(self._settings, self._skew_ns)  # type: ignore[misc]
+        """Forget everything but the skew; keys count as up without an event."""
+        self.__init__(self._settings, self._skew.skew_ns)  # type: ignore[misc]
 
     def push(self, evidence: KeyEvidence) -> list[NoteEvent]:
         """Take one sensor's evidence; return the events that it decides, offsets before onsets."""
-        shift = self._skew_ns if evidence.origin is Origin.VIDEO else 0
+        self._skew.push(evidence)
+        self._health.push(evidence)
+        shift = self._skew.skew_ns if evidence.origin is Origin.VIDEO else 0
         t_ns = evidence.t_ns + shift
-        self._filter.push(evidence)
-        self._velocity_by[evidence.origin][:] = evidence.velocity
         bins = self._grid.put(evidence, shift)
-        events = self._pedal(evidence, t_ns)
+        trusted = weighed(evidence, self._health.weights[evidence.origin])
+        self._filter.push(trusted)
+        self._velocity_by[evidence.origin][:] = trusted.velocity
+        events = self._pedal(trusted, t_ns)
         events += self._retractions(t_ns)
         events += self._releases(t_ns)
         events += self._onsets(bins, t_ns)
@@ -116,18 +142,27 @@ class Tracker:
 
     def _thresholds(self, bins: range) -> NDArray[np.float32]:
         """(n,) log-odds to pass, infinite where no sensor has judged."""
-        audio = self._grid.stage(Origin.AUDIO, bins)
-        video = self._grid.stage(Origin.VIDEO, bins)
+        audio = self._stage(Origin.AUDIO, bins)
+        video = self._stage(Origin.VIDEO, bins)
         never = (np.inf,)
         by_ear = np.array(never + self._settings.audio_thresholds, np.float32)[audio]
         by_eye = np.array(never + self._settings.video_thresholds, np.float32)[video]
         return np.where(audio > 0, by_ear, by_eye)
 
+    def _stage(self, origin: Origin, bins: range) -> NDArray[np.int8]:
+        """(n,) horizons of ``origin`` that have judged each bin; a dead sensor's word is none."""
+        return self._grid.stage(origin, bins) * np.int8(self._health.weights[origin] > 0)
+
+    def _log_odds(self, bins: range, t_ns: int) -> Float32:
+        """(n, K) posterior log-odds of an onset."""
+        log_odds = self._grid.fused(bins, self._health.weights) + np.float32(_ONSET_PRIOR)
+        return log_odds if self._key_prior is None else log_odds + self._key_prior.bias(t_ns)
+
     def _onsets(self, bins: range, t_ns: int) -> list[NoteEvent]:
         bins = self._grid.clip(range(bins.start - _PEAK_BINS, bins.stop + _PEAK_BINS))
         if not bins:
             return []
-        log_odds = self._grid.fused(bins) + _ONSET_PRIOR
+        log_odds = self._log_odds(bins, t_ns)
         margin = log_odds - self._thresholds(bins)[:, None]
         index = np.arange(bins.start, bins.stop)[:, None]
         margin[np.abs(index - self._last_bin[None]) <= self._refractory] = -np.inf
@@ -149,13 +184,15 @@ class Tracker:
         onset_ns = max(round(centre * BIN_NS), int(self._since_ns[key]) + MILLISECOND)
         if self._pressed[key]:
             events.append(self._offset(key, onset_ns - MILLISECOND // 2, t_ns, 1.0))
-        velocity = self._estimated_velocity(key, heard=bool(self._grid.stage(Origin.AUDIO, bins)[row]))
+        velocity = self._estimated_velocity(key, heard=bool(self._stage(Origin.AUDIO, bins)[row]))
         self._pressed[key] = True
         self._since_ns[key] = self._onset_ns[key] = onset_ns
         self._velocity[key] = velocity
         self._last_bin[key] = onset_ns // BIN_NS
         self._on_probation[key] = onset_ns // BIN_NS
         self._filter.start(key)
+        if self._key_prior is not None:
+            self._key_prior.played(key, onset_ns)
         confidence = float(1 / (1 + np.exp(-log_odds[row])))
         events.append(NoteEvent(NoteKind.ONSET, key, velocity, onset_ns, t_ns, confidence))
         return events
@@ -172,12 +209,12 @@ class Tracker:
         last_stage = len(self._settings.audio_thresholds)
         for key, time_bin in list(self._on_probation.items()):
             bins = self._grid.clip(range(time_bin - _PEAK_BINS, time_bin + _PEAK_BINS + 1))
-            if len(bins) <= 2 * _PEAK_BINS or self._grid.stage(Origin.AUDIO, bins).min() < last_stage:
+            if len(bins) <= 2 * _PEAK_BINS or self._stage(Origin.AUDIO, bins).min() < last_stage:
                 if t_ns - time_bin * BIN_NS > SECOND // 2:
                     del self._on_probation[key]  # no ear has judged it: the eye's word stands
                 continue
             del self._on_probation[key]
-            best = float(self._grid.fused(bins)[:, key].max()) + _ONSET_PRIOR
+            best = float(self._log_odds(bins, t_ns)[:, key].max())
             doubtful = best < self._settings.audio_thresholds[-1] - 2.0
             if self._settings.retract and doubtful and self._pressed[key]:
                 events.append(self._offset(key, t_ns, t_ns, 1.0, retracts=True))
