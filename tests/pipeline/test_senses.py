@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from ivories.audio.spec import FrontEndSpec
-from ivories.datatypes import Origin
+from ivories.datatypes import AudioBlock, Origin, VideoFrame
 from ivories.inference.litert import LiteRtRuntime
 from ivories.inference.manifest import Channel, Manifest, Stream
 from ivories.paths import AudioPath, VideoPath
@@ -104,3 +104,37 @@ def test_pictures_become_evidence_at_their_own_times():
     assert all(e.origin is Origin.VIDEO and e.step_ns == 40_000_000 for e in evidence)
     assert evidence[-1].visible.all()
     assert np.ptp([e.onset for e in evidence]) > 0
+
+
+def test_a_muted_microphone_gives_evidence_of_no_weight():
+    path = AudioPath(16_000, LiteRtRuntime(DATA / HEARING.file), HEARING, FrontEndSpec(), StageTimes())
+    samples = np.random.default_rng(0).normal(0, 0.01, 4 * 16_000).astype(np.float32)
+    samples[16_000:48_000] = 0
+    weights = {}
+    for first in range(0, len(samples), 160):
+        block = AudioBlock(samples[first : first + 160], 16_000, first, first * 62_500)
+        weights |= {e.t_ns // 10_000_000: e.weight for e in path.push(block)}
+    hops = np.array(list(weights))
+    by_hop = np.array(list(weights.values()))
+    assert (by_hop[hops < 195] == 1).all()
+    assert (by_hop[(hops > 205) & (hops < 300)] == 0).all()
+    assert (by_hop[hops > 301] == 1).all()
+
+
+def test_a_camera_in_the_dark_gives_evidence_of_no_weight():
+    source = SyntheticPictures(seed=3, seconds=SECONDS, fps=25)
+    calibration = from_corners(source.corners, source.width, source.height)
+    frames = list(source)
+    rest = StripFrontEnd(StripSpec(), calibration).rectify(frames[0].luma)
+    path = VideoPath(
+        LiteRtRuntime(DATA / SEEING.file), SEEING, StripSpec(), StageTimes(), calibration.with_rest(rest)
+    )
+    light = [e.weight for frame in frames[:20] for e in path.push(frame)]
+    assert light
+    assert set(light) == {1.0}
+    dark = [
+        e.weight
+        for frame in frames[20:40]
+        for e in path.push(VideoFrame(frame.luma // 32, frame.t_ns, frame.exposure_ns, frame.sequence))
+    ]
+    assert dark[-1] == 0.0
