@@ -58,10 +58,12 @@ def run_cli(commands: typer.Typer) -> int:
     return 0
 
 
-def _begin(config: Path | None, verbose: bool = False) -> Config:
+def _begin(config: Path | None, verbose: bool = False, *, service: bool = False) -> Config:
+    """Load the configuration and start logging; a command that ends by itself tells of trouble only."""
     settings = load_config(config)
+    level = settings.log.level.upper() if service else "WARNING"
     logging.basicConfig(
-        level="DEBUG" if verbose else settings.log.level.upper(),
+        level="DEBUG" if verbose else level,
         format="%(levelname)s %(name)s: %(message)s" if verbose else "ivories: %(message)s",
         stream=sys.stderr,
         force=True,
@@ -142,7 +144,7 @@ def run(
     """Be the instrument: camera and microphone in, notes out, until stopped."""
     from ivories import live
 
-    live.run(_begin(config, verbose), view=view)
+    live.run(_begin(config, verbose, service=True), view=view)
 
 
 @cli.command()
