@@ -7,10 +7,12 @@ otherwise the tensor names of the graph, stripped of what the converter adds
 ``from_concrete_functions([function], tf.Module())``, which gives the file a signature, or rename the tensors.
 """
 
+import contextlib
 import importlib
 import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -72,10 +74,11 @@ class LiteRtRuntime:
     def __init__(self, path: Path, threads: int = 1, *, delegates: Sequence[Any] = ()) -> None:
         module = interpreter_module()
         try:
-            self._interpreter = module.Interpreter(
-                model_path=str(path), num_threads=threads, experimental_delegates=list(delegates) or None
-            )
-            self._interpreter.allocate_tensors()
+            with _without_banner():
+                self._interpreter = module.Interpreter(
+                    model_path=str(path), num_threads=threads, experimental_delegates=list(delegates) or None
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError, OSError) as error:
             raise ModelError(f"{path} cannot be loaded as a TensorFlow Lite model: {error}") from error
         self.description = f"{module.__name__.partition('.')[0]} on the CPU, {threads} thread(s)"
@@ -138,3 +141,22 @@ class LiteRtRuntime:
 def _tensor(name: str, detail: Any) -> Tensor:
     scale, zero_point = detail["quantization"]
     return Tensor(name, tuple(int(n) for n in detail["shape"]), float(scale), int(zero_point))
+
+
+@contextlib.contextmanager
+def _without_banner() -> Iterator[None]:
+    """Keep the interpreter's announcement of its CPU kernels, written by C++, off the terminal.
+
+    What goes wrong while loading is raised as an exception with its reason, so nothing is lost.
+    """
+    if log.isEnabledFor(logging.DEBUG):
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
