@@ -141,6 +141,8 @@ class Live:
                 evidence = self._evidence.get(timeout=_WAIT_S)
                 self._check()
                 self._supervision.progress(NOTES)
+                for name, source in list(self._sources.items()):
+                    self._supervision.look_at(name, source)
                 if evidence is not None:
                     self._instrument.push(evidence)
                 elif not any(worker.alive for worker in self._workers):

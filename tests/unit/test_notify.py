@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +77,20 @@ def test_looking_for_lost_sensors_is_progress_and_extends_the_start(notified):
     assert "STATUS=waiting for a sensor; camera: none; microphone: none there" in heard
     assert len([m for m in heard if m.startswith("EXTEND_TIMEOUT_USEC=")]) >= 4
     assert not {"READY=1", "WATCHDOG=1"} & set(heard)
+
+
+def test_a_source_that_looks_for_its_device_itself_moves_with_every_attempt(notified):
+    supervision, systemd, now = notified
+    supervision.progress("microphone")
+    camera = SimpleNamespace(attempts=0)
+    for attempts, fed in ((0, 0), (1, 1), (1, 0), (2, 1)):
+        systemd.heard()
+        now[0] += 5
+        camera.attempts = attempts
+        supervision.look_at("camera", camera)
+        supervision.progress("microphone")
+        supervision.progress(NOTES)
+        assert systemd.heard().count("WATCHDOG=1") == fed
 
 
 def test_a_file_that_has_ended_is_not_waited_for(notified):

@@ -46,6 +46,7 @@ class Supervision:
         self._parts = {NOTES, *sensors}
         self._moved: set[str] = set()
         self._lacking: dict[str, str] = {}
+        self._attempts: dict[str, int] = {}
         self._ready = False
         self._told = ""
         self._sent_s = -_EVERY_S
@@ -79,6 +80,13 @@ class Supervision:
         with self._lock:
             self._lacking[part] = reason
             self._move(part)
+
+    def look_at(self, part: str, source: object) -> None:
+        """Count a source's own attempts to get a lost device back, its ``attempts``, as ``waiting``."""
+        attempts = getattr(source, "attempts", 0)
+        if attempts > self._attempts.get(part, 0):
+            self.waiting(part, "lost")
+        self._attempts[part] = attempts
 
     def ended(self, part: str) -> None:
         """``part`` has come to its end, as a file does: nothing more is expected of it."""

@@ -62,6 +62,8 @@ class AlsaSource:
         self._period_ms = period_ms
         self._stop = threading.Event()
         self._iterated = False
+        self.attempts = 0
+        """How often it tried to get a lost device back"""
         self.rate = rate
         self._pcm: Any = None
         self._poll = select.poll()
@@ -159,6 +161,7 @@ class AlsaSource:
         )  # fmt: skip
 
     def _reopen(self) -> bool:
+        self.attempts += 1
         rate = self.rate
         try:
             self._open()

@@ -56,6 +56,8 @@ class Picamera2Source:
         self.fps = fps
         self._stop = threading.Event()
         self._iterated = False
+        self.attempts = 0
+        """How often it tried to get a lost device back"""
         self._camera: Any = None
         self._loans: list[Any] = []
         try:
@@ -133,6 +135,7 @@ class Picamera2Source:
         return None
 
     def _reopen(self) -> bool:
+        self.attempts += 1
         size = self.width, self.height
         try:
             self._open()

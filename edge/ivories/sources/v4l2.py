@@ -56,6 +56,8 @@ class V4l2Source:
         self._options = {"video_size": f"{width}x{height}", "framerate": f"{fps:g}"}
         self._stop = threading.Event()
         self._iterated = False
+        self.attempts = 0
+        """How often it tried to get a lost device back"""
         self._container: Any = None
         self._due_ns = 0
         if not Path(device).exists():
@@ -137,6 +139,7 @@ class V4l2Source:
         self._container = self._open(None)
 
     def _reopen(self) -> Any:
+        self.attempts += 1
         if not Path(self._device).exists():
             return None
         try:
