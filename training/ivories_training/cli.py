@@ -38,3 +38,29 @@ def train_all(
     from ivories_training.recipe import train_both
 
     train_both(run, smoke=smoke, pianos=pianos, performances=performances)
+
+
+@cli.command("both")
+def both(
+    models: Annotated[Path, typer.Option(help="Folder with audio.toml and video.toml.")] = Path("models"),
+    performances: Annotated[Path | None, typer.Option(help="Folder of MIDI performances.")] = None,
+    sounds: Annotated[list[str] | None, typer.Option("--sound", help="clean, room or '5 dB'.")] = None,
+    scenes: Annotated[int, typer.Option(help="Scenes per kind of sound.")] = 12,
+    seconds: Annotated[float, typer.Option(help="Length of each.")] = 12.0,
+    policy: Annotated[str, typer.Option(help="earliest, balanced or surest.")] = "balanced",
+) -> None:
+    """Film and play unseen pieces: do both senses err together, and what is fusion worth?"""
+    from rich.console import Console
+
+    from ivories.errors import ConfigError
+    from ivories.inference.manifest import load_manifest
+    from ivories_training import both_senses
+
+    for sound in sounds or ():
+        if sound not in both_senses.SOUNDS:
+            raise ConfigError(f"--sound {sound!r}: must be one of {', '.join(both_senses.SOUNDS)}")
+    thresholds = [load_manifest(models / f"{name}.toml").thresholds[policy] for name in ("audio", "video")]
+    for sound in sounds or both_senses.SOUNDS:
+        found = list(both_senses.scenes(models, performances, sound, scenes, seconds))
+        for table in both_senses.report(found, sound, *thresholds):
+            Console(width=110).print(table)
