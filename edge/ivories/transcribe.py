@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ivories import clock
 from ivories.app import Application
-from ivories.clock import SECOND, seconds
+from ivories.clock import MILLISECOND, SECOND, seconds
 from ivories.datatypes import AudioBlock, KeyEvidence, NoteEvent, VideoFrame
 from ivories.errors import CalibrationError, SourceError
 from ivories.instrument import Instrument
@@ -97,6 +97,8 @@ def transcribe(
     try:
         transcript = _stream(app, recording, instrument, realtime=realtime, progress=progress)
         ending = instrument.finish()
+        if instrument.measured_skew_ns is not None:
+            _log.info("audio-video skew: %+.1f ms", instrument.measured_skew_ns / MILLISECOND)
     except BaseException:
         instrument.abandon()
         raise
