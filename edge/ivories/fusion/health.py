@@ -147,9 +147,9 @@ class SensorHealth:
         origin = evidence.origin
         self._own[origin] = evidence.weight
         self._newest_ns[origin] = evidence.t_ns
-        judged_ns = evidence.t_ns - evidence.horizon_ns[-1]
-        self._judged_ns[origin] = judged_ns
-        self._noticed_ns[origin][evidence.onset[-1] > _CONFIRMS] = judged_ns
+        self._judged_ns[origin] = evidence.t_ns - evidence.horizon_ns[-1]
+        for horizon_ns, row in zip(reversed(evidence.horizon_ns), evidence.onset[::-1], strict=True):
+            self._noticed_ns[origin][row > _CONFIRMS] = evidence.t_ns - horizon_ns
         if origin is Origin.VIDEO:
             self._visible = evidence.visible
         for key, t_ns in self._peaks[origin].push(evidence):
@@ -165,11 +165,10 @@ class SensorHealth:
             other = Origin.VIDEO if origin is Origin.AUDIO else Origin.AUDIO
             if self._newest_ns[origin] - self._newest_ns.get(other, -SECOND) > _ABSENT_NS:
                 continue
-            if self._judged_ns[other] < t_ns + _WITHIN_NS:
+            near = abs(int(self._noticed_ns[other][key]) - t_ns) <= _WITHIN_NS
+            if not near and self._judged_ns[other] < t_ns + _WITHIN_NS:
                 self._open.append((origin, key, t_ns))
-                continue
-            if self._own[other] > 0:
-                near = abs(int(self._noticed_ns[other][key]) - t_ns) <= _WITHIN_NS
+            elif self._own[other] > 0:
                 self._agreement[other].push(confirmed=near)
 
     def _weigh(self) -> None:
