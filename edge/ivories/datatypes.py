@@ -97,7 +97,7 @@ class KeyEvidence:
     frame: Float32
     """(K,) audio: sounding, video: pressed, at t_ns"""
     offset: Float32 | None
-    """(K,) key released, at t_ns"""
+    """(K,) key released, at t_ns - offset_horizon_ns"""
     velocity: Float32
     """(K,) 0..1 of the onset within the last 100 ms, judged by what is known so far; NaN where unknown"""
     visible: Bool
@@ -106,6 +106,8 @@ class KeyEvidence:
     """Sustain pedal down, log-odds at t_ns"""
     weight: float = 1.0
     """0..1: health of the sensor by its own data; 0 = dead, and what it says is worth nothing"""
+    offset_horizon_ns: int = 0
+    """How long after a release its sensor judges it"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,12 @@ def test_labels_stand_where_the_notes_are() -> None:
     assert keys[10:50, 10, 3].all()
     assert keys[20:40, 20, 3].all(), "the pedal holds the second note until 0.4 s"
     assert not keys[40:, 20, 3].any()
-    assert keys[:, 20, 4].argmax() in (29 + 9, 30 + 9)
-    assert keys[10 + 9, 10, 5:].tolist() == [1.0, 1.0]
-    assert keys[20 + 9, 20, 5] == pytest.approx(64 / 127)
+    assert keys[:, 20, 4].argmax() in (39 + 5, 40 + 5), "the damper falls with the pedal, not with the key"
+    for hop in (10 + 2, 10 + 5, 10 + 9):
+        assert keys[hop, 10, 5:].tolist() == [1.0, 1.0], "velocity is known wherever an onset is judged"
+        assert keys[hop + 10, 20, 5] == pytest.approx(64 / 127)
+    assert not keys[:11, 10, 6].any()
+    assert not keys[22:, 10, 6].any()
     assert pedal[25:40].all()
     assert pedal.sum() == 15
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from ivories.clock import SECOND
-from ivories.datatypes import Float32, KeyEvidence, Origin
+from ivories.datatypes import Bool, Float32, KeyEvidence, Origin
 from ivories.keyboard import KEYS
 
 _LIMIT: Final = 5.0  # log-odds; a bound keeps the filter able to change its mind within a few steps
@@ -51,8 +51,12 @@ class KeyFilter:
         _forward(self.sounding, fall, step_s, llr)
         # A sounding string does not prove a pressed key (the pedal may hold it), so where the eye judges the
         # key, the ear adds nothing.
-        seen = evidence.t_ns - self._seen_ns < _SIGHT_NS
+        seen = self.seen(evidence.t_ns)
         _forward(self.pressed, np.where(seen, _FALL_PER_S * step_s, fall), step_s, np.where(seen, 0.0, llr))
+
+    def seen(self, t_ns: int) -> Bool:
+        """Return (K,): which keys the eye has judged of late."""
+        return t_ns - self._seen_ns < _SIGHT_NS
 
     def start(self, key: int) -> None:
         """Enter an onset of ``key``."""

@@ -79,6 +79,7 @@ class Tracker:
         self._velocity_by = {origin: np.full(KEYS, np.nan, np.float32) for origin in Origin}
         self._on_probation: dict[int, int] = {}  # key -> bin of an onset not yet judged by the last horizon
         self._pedal_down = False
+        self._hearing_lag_ns = 0
 
     @property
     def delay_ns(self) -> int:
@@ -126,6 +127,8 @@ class Tracker:
         trusted = weighed(evidence, self._health.weights[evidence.origin])
         self._filter.push(trusted)
         self._velocity_by[evidence.origin][:] = trusted.velocity
+        if evidence.origin is Origin.AUDIO:
+            self._hearing_lag_ns = evidence.offset_horizon_ns
         events = self._pedal(trusted, t_ns)
         events += self._retractions(t_ns)
         events += self._releases(t_ns)
@@ -225,13 +228,14 @@ class Tracker:
         early = self._pressed & (t_ns - self._onset_ns <= _HOLD_NS)
         self._filter.pressed[early] = np.maximum(self._filter.pressed[early], 1.0)
         shortest = round(self._settings.minimum_duration_ms * MILLISECOND)
+        # The ear knows of a release only some time after it; the eye sees it happen.
+        released_ns = t_ns - np.where(self._filter.seen(t_ns), 0, self._hearing_lag_ns)
+        ends_ns = np.maximum(released_ns, self._onset_ns + shortest)
+        confidence = 1 / (1 + np.exp(self._filter.pressed))
         return [
-            self._offset(
-                int(key), max(t_ns, int(self._onset_ns[key]) + shortest), t_ns,
-                float(1 / (1 + np.exp(self._filter.pressed[key]))),
-            )
+            self._offset(int(key), int(ends_ns[key]), t_ns, float(confidence[key]))
             for key in np.flatnonzero(up)
-        ]  # fmt: skip
+        ]
 
     def _offset(
         self, key: int, at_ns: int, t_ns: int, confidence: float, *, retracts: bool = False

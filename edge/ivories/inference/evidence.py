@@ -48,6 +48,7 @@ class EvidenceDecoder:
             raise ModelError(f"model {manifest.name} needs onset channels, each with a horizon of its own")
         self._frame = _only(manifest, "frame")
         self._offset = _only(manifest, "offset")
+        self._offset_horizon = 0 if self._offset is None else channels[self._offset].horizon
         self._velocity = _only(manifest, "velocity")
         self._visible = _only(manifest, "visible")
         self._pedal: tuple[float, float] | None = None
@@ -94,6 +95,7 @@ class EvidenceDecoder:
             velocity=read_only(velocity),
             visible=read_only(visible.copy()),
             pedal=pedal,
+            offset_horizon_ns=self._offset_horizon * step_ns,
         )
 
 

@@ -117,9 +117,12 @@ def _fitted(channel: Channel, logits: Float32, truth: Float32) -> Channel:
 
 
 def notes_of(played: Performance, begin_s: float, end_s: float) -> NDArray[np.void]:
-    """Return the notes struck within [begin, end) as a reference for scoring."""
+    """Return the notes struck within [begin, end) as a reference for scoring.
+
+    They end where their sound does: a key-up under the pedal cannot be heard.
+    """
     kept = played.notes[(played.notes["onset_s"] >= begin_s) & (played.notes["onset_s"] < end_s)]
-    rows = [(n["onset_s"], n["offset_s"], n["key"] + 21, n["velocity"]) for n in kept]
+    rows = [(n["onset_s"], n["sounding_end_s"], n["key"] + 21, n["velocity"]) for n in kept]
     return np.array(rows, NOTE_DTYPE)
 
 

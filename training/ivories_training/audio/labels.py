@@ -24,26 +24,26 @@ def targets(
 
     Returns:
         keys (hops, 88, len(horizons) + 4): onset per horizon, frame (sounding, pedal included), offset
-        (key-up, at the last horizon), velocity 0..1, and last a mask: 1 where velocity counts;
+        (the damper falls, at the middle horizon: a key-up under the pedal cannot be heard), velocity 0..1
+        of the newest onset that any horizon may be about, and last a mask: 1 where velocity counts;
         pedal (hops,): sustain pedal down.
     """
-    late = horizons[-1]
+    late, middle = horizons[-1], horizons[len(horizons) // 2]
     onset = np.zeros((hops + late + 2, KEYS), np.float32)  # row i: hop first - late - 1 + i
-    offset, velocity = np.zeros_like(onset), np.zeros_like(onset)
-    frame = np.zeros((hops, KEYS), np.float32)
+    offset = np.zeros_like(onset)
+    frame, velocity = np.zeros((hops, KEYS), np.float32), np.zeros((hops, KEYS), np.float32)
     origin = first - late - 1
     for note in played.notes:
         key = int(note["key"])
         _bump(onset[:, key], note["onset_s"] / HOP_S - origin)
-        _bump(offset[:, key], note["offset_s"] / HOP_S - origin)
-        at = int(note["onset_s"] // HOP_S) - origin
-        velocity[max(at - 1, 0) : max(at + 2, 0), key] = note["velocity"] / 127
+        _bump(offset[:, key], note["sounding_end_s"] / HOP_S - origin)
+        at = int(note["onset_s"] // HOP_S) - first
+        velocity[max(at + horizons[0] - 1, 0) : max(at + late + 2, 0), key] = note["velocity"] / 127
         begin, end = note["onset_s"] / HOP_S - first, note["sounding_end_s"] / HOP_S - first
         frame[max(round(begin), 0) : max(round(end), 0), key] = 1
     rows = {h: slice(late + 1 - h, late + 1 - h + hops) for h in horizons}
     channels = [onset[rows[h]] for h in horizons]
-    heard = velocity[rows[late]]
-    channels += [frame, offset[rows[late]], heard, (heard > 0).astype(np.float32)]
+    channels += [frame, offset[rows[middle]], velocity, (velocity > 0).astype(np.float32)]
     pedal = np.zeros(hops, np.float32)
     for down, up in played.pedal:
         pedal[max(round(down / HOP_S) - first, 0) : max(round(up / HOP_S) - first, 0)] = 1

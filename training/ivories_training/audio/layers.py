@@ -1,8 +1,8 @@
 """Layers of the audio network that exist in two forms: over a whole sequence, and for one hop.
 
-A tap is one place a convolution reads: a hop of the past or another key. Over a sequence the layer is a sum
-of 1x1 convolutions of shifted inputs; for one hop it is one 1x1 convolution of the stacked taps (PAD, SLICE,
-CONCATENATION), which computes the same and maps to an Edge TPU.
+A tap is one place a convolution reads: a hop of the past or another key. Over a sequence the layer is made of
+matrix products of shifted inputs, in the form that trains fastest; for one hop it is one 1x1 convolution of the
+stacked taps (PAD, SLICE, CONCATENATION), which computes the same and maps to an Edge TPU.
 """
 
 from collections.abc import Sequence
@@ -56,15 +56,20 @@ class TapConv(QuantConv2D):
             return ops.conv(inputs, kernel)
         # Not one dilated convolution: PyTorch's bfloat16 weight gradient of those is wrong on CPUs.
         padded, origin = self._pad(inputs)
+        weights = kernel[0, 0]
+        if self.axis == "keys":
+            return ops.matmul(ops.concatenate(self._windows(padded, origin), axis=-1), weights)
         outputs = None
-        for i, tap in enumerate(self.taps):
-            if self.axis == "keys":
-                window = padded[:, :, origin + tap : origin + tap + KEYS]
-            else:
-                window = padded[:, origin + tap : tap] if tap else padded[:, origin:]
-            term = ops.conv(window, kernel[:, :, i * self.channels : (i + 1) * self.channels])
+        for i, window in enumerate(self._windows(padded, origin)):
+            term = ops.matmul(window, weights[i * self.channels : (i + 1) * self.channels])
             outputs = term if outputs is None else outputs + term
         return outputs
+
+    def _windows(self, padded: Any, origin: int) -> list[Any]:
+        """Return what each tap sees of a whole sequence, (B, T, K, Cin) each."""
+        if self.axis == "keys":
+            return [padded[:, :, origin + tap : origin + tap + KEYS] for tap in self.taps]
+        return [padded[:, origin + tap : tap] if tap else padded[:, origin:] for tap in self.taps]
 
     def _pad(self, inputs: Any) -> tuple[Any, int]:
         """Return the padded input and the index of offset 0."""

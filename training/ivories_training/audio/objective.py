@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-FRAME, OFFSET, VELOCITY, PEDAL = 0.25, 0.25, 0.5, 0.1
+FRAME, OFFSET, VELOCITY, PEDAL = 0.25, 0.25, 0.2, 0.1
 """Weights of the heads other than onset"""
 SMOOTHING = 0.002
 """Keeps log-odds finite where the truth is certain"""

@@ -36,7 +36,8 @@ class NetworkConfig:
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the ``keys`` channels in order."""
-        return (*(f"onset@{h}" for h in self.horizons), "frame", "offset", "velocity")
+        middle = self.horizons[len(self.horizons) // 2]
+        return (*(f"onset@{h}" for h in self.horizons), "frame", f"offset@{middle}", "velocity")
 
 
 class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,6 +60,8 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the network is trained."""
 
+    start_from: str = ""
+    """An int8 audio model whose layers, where they fit, the float network begins with; empty: from nothing"""
     minutes: float = 55.0
     """Wall-clock time of float training; the learning rate follows the clock"""
     quantized_minutes: float = 6.0

@@ -22,6 +22,7 @@ from ivories_training.audio.network import AudioNetwork
 from ivories_training.audio.objective import Objective
 from ivories_training.audio.picking import best_f1
 from ivories_training.audio.settings import Settings
+from ivories_training.audio.warm_start import adopt
 from ivories_training.quantize import observe, standardize
 
 log = logging.getLogger(__name__)
@@ -129,8 +130,11 @@ def run(
     highest_rate: float,
     seed: int,
     save_to: Path,
+    settled: bool = False,
 ) -> dict[str, float]:
     """Train ``model`` for ``minutes`` of wall-clock time; its averaged weights end in ``save_to``.
+
+    A ``settled`` model weighs its horizons equally from the start.
 
     Weights are saved at every validation, so an interrupted run leaves its latest ones. A file ``stop``
     beside them ends the run at the next log line.
@@ -152,7 +156,7 @@ def run(
     try:
         while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
             optimizer.learning_rate.assign(learning_rate(progress, highest_rate))
-            objective.set_progress(progress)
+            objective.set_progress(1.0 if settled else progress)
             spectrum, keys, pedal = next(feeder)
             result = model.train_on_batch(spectrum, {"keys": keys, "pedal": pedal})
             loss = float(result[0] if isinstance(result, list | tuple) else result)
@@ -195,7 +199,7 @@ def run(
 
 
 def train_float(settings: Settings, material: Path, folder: Path, resume: bool = False) -> dict[str, float]:
-    """Train from the start (or from the weights in ``folder``) in floating point."""
+    """Train in floating point: from the start, from an int8 file, or on from the weights in ``folder``."""
     keras.utils.set_random_seed(settings.train.seed)
     keras.config.set_dtype_policy("float32")
     start = AudioNetwork(settings.network).sequence_model()
@@ -205,6 +209,8 @@ def train_float(settings: Settings, material: Path, folder: Path, resume: bool =
         batches = Batches(material / "train", settings.network.horizons, settings.network.context)
         first, _, _ = batches.draw(np.random.default_rng(settings.train.seed), 4, 300)
         standardize(start, first)
+        if settings.train.start_from:
+            adopt(start, Path(settings.train.start_from))
     keras.config.set_dtype_policy("mixed_bfloat16" if settings.train.bfloat16 else "float32")
     model = AudioNetwork(settings.network).sequence_model()
     model.set_weights(start.get_weights())
@@ -217,6 +223,7 @@ def train_float(settings: Settings, material: Path, folder: Path, resume: bool =
         highest_rate=settings.train.learning_rate,
         seed=settings.train.seed + (1000 if resume else 0),
         save_to=folder / FLOAT_WEIGHTS,
+        settled=resume or bool(settings.train.start_from),
     )
 
 
@@ -238,4 +245,5 @@ def train_quantized(settings: Settings, material: Path, folder: Path) -> dict[st
         highest_rate=settings.train.quantized_learning_rate,
         seed=settings.train.seed + 2000,
         save_to=folder / QUANTIZED_WEIGHTS,
+        settled=True,
     )
