@@ -13,7 +13,7 @@ from ivories.keyboard import KEY_CENTRE, key_of_pitch
 from ivories.vision.homography import Float64
 from ivories.vision.key_pattern import C_OFFSET, PATTERN
 from ivories.vision.plane_fit import PlaneMap
-from ivories.vision.viewpoint import black_shift
+from ivories.vision.viewpoint import black_sides
 
 SURE_MARGIN: Final = 3.0
 """Black keys by which a reading must lead for its octave to be sure."""
@@ -21,6 +21,8 @@ _PER_WHITE: Final = 8  # strip columns per white key
 _REACH: Final = 60  # white keys to either side
 _DARKER: Final = 0.85  # a black key, glossy as it may be, over the white keys beside it
 _WHITE: Final = 0.5  # a white key over its like
+_PLAIN: Final = 0.6  # correlation of gaps that leave no doubt
+_BLACK_HALF: Final = 0.27
 _BACK: Final = -0.5
 _ROWS: Final = 48  # strip rows from y = -0.5 to 1.5
 
@@ -59,6 +61,8 @@ class Reading:
     """-1..1: the white keys go on in front of the black ones (1) or behind them (-1)"""
     front_gaps: float
     """-1..1: the gaps between white keys are seen in front (1) or behind (-1)"""
+    whites: Float64
+    """(w,) pattern x in the middle of four white keys with plain gaps"""
 
 
 def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64, *, raised: bool) -> Reading:
@@ -92,14 +96,22 @@ def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64, *, raised: bool
 
     back_zone = band(0.12, 0.5)
     # black keys stand high and look shifted; far beyond the picture that would be without meaning
-    shift = np.clip(black_shift(found, PATTERN, 0.3, 0.27), -0.4, 0.4) if raised else 0.0
-    dark = at(back_zone, PATTERN + shift, 0.12)
-    sides = np.stack([at(back_zone, PATTERN + shift + off, 0.06) for off in (-0.55, 0.55)])
-    front, back = at(band(0.7, 0.9), PATTERN, 0.5), at(band(-0.28, -0.08), PATTERN, 0.5)
+    left, right = (np.clip(side, -0.7, 0.7) for side in black_sides(found, PATTERN, 0.3, _BLACK_HALF))
+    if not raised:
+        left, right = (left - right) / 2, (right - left) / 2
+    # all of a black key's width is dark; the shadow beside a cheek is narrower
+    dark = np.stack(
+        [at(back_zone, PATTERN + left + (right - left) * part, 0.05) for part in (0.25, 0.5, 0.75)]
+    ).max(0)
+    # half-way to the next black key, which is where most of a white key shows however wide black ones look
+    middle = PATTERN + (left + right) / 2
+    sides = np.stack([at(back_zone, middle + off, 0.05) for off in (-0.58, 0.58)])
+    front_zone = band(0.7, 0.9)
+    front, back = at(front_zone, PATTERN, 0.5), at(band(-0.28, -0.08), PATTERN, 0.5)
     visible = np.isfinite(dark) & np.isfinite(sides).all(0)
     known = np.isin(PATTERN, matched) & visible
     if known.sum() < 3:
-        return Reading(np.zeros(len(PATTERN), np.int8), 0.0, 0.0)
+        return Reading(np.zeros(len(PATTERN), np.int8), 0.0, 0.0, np.zeros(0))
     # light varies along the keyboard: judge by the nearest known keys
     near = np.argsort(np.abs(PATTERN[:, None] - PATTERN[known][None]), axis=1)[:, :5]
     white = np.median(sides.max(0)[known][near], 1)
@@ -107,25 +119,28 @@ def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64, *, raised: bool
         is_key = (dark < _DARKER * sides.min(0)) & (sides.min(0) > _WHITE * white)
     seen = np.where(visible, np.where(is_key, 1, -1), 0).astype(np.int8)
     beside = sides.max(0)
-    span = (x > matched.min() - 1) & (x < matched.max() + 1)
-    gaps = _comb(band(0.7, 0.94)[span], x[span]) - _comb(band(-0.3, -0.06)[span], x[span])
-    return Reading(seen, _front_bright(front[known], back[known], beside[known]), gaps)
+    place, plain = _comb(band(0.7, 0.94), x)
+    among = (place > matched.min()) & (place < matched.max())
+    behind = _comb(band(-0.3, -0.06), x)[1]
+    gaps = float(np.median(plain[among]) - np.median(behind[among])) if among.sum() > 2 else 0.0
+    near = np.abs(place[:, None] - PATTERN[known][None]).argmin(1)
+    bright = at(front_zone, place, 1.5) > _WHITE * sides.max(0)[known][near]
+    whites = place[(plain > _PLAIN) & bright]
+    return Reading(seen, _front_bright(front[known], back[known], beside[known]), gaps, whites)
 
 
-def _comb(profile: Float64, x: Float64) -> float:
-    """Return how plainly ``profile`` shows dark gaps at whole ``x``: a median of correlations, 0..1."""
+def _comb(profile: Float64, x: Float64) -> tuple[Float64, Float64]:
+    """Return how plainly ``profile`` shows dark gaps at whole ``x``: places, and correlations -1..1."""
     template = np.clip((np.abs(x - np.round(x)) - 0.08) * 8, -1, 1)
     size = 4 * _PER_WHITE
     reach = _PER_WHITE // 3
     starts = np.arange(reach, len(x) - size - reach, _PER_WHITE)
-    if len(starts) < 3:
-        return 0.0
     shifts = np.arange(-reach, reach + 1)
     seen = normalized(sliding_window_view(profile, size)[starts[:, None] + shifts[None]])
     pattern = normalized(sliding_window_view(template, size)[starts])
     likeness = np.einsum("wsi,wi->ws", seen, pattern)
-    likeness = likeness[np.isfinite(likeness).all(1)]
-    return float(np.median(likeness.max(1))) if len(likeness) > 2 else 0.0
+    likeness = np.where(np.isfinite(likeness).all(1), likeness.max(1), 0.0)
+    return x[starts] + (size - 1) / 2 / _PER_WHITE, likeness
 
 
 def normalized(rows: Float64) -> Float64:
@@ -156,8 +171,9 @@ def sample(
     return np.asarray(picture, np.float32), inside
 
 
-def best_layout(seen: NDArray[np.int8], sizes: tuple[tuple[int, int, float], ...] = _SIZES) -> Layout:
-    """Return the keyboard that explains best where black keys are ``seen`` (105,) and where not."""
+def best_layout(reading: Reading, sizes: tuple[tuple[int, int, float], ...] = _SIZES) -> Layout:
+    """Return the keyboard that explains best where black keys and gaps are seen and where not."""
+    seen = reading.seen
     best: dict[float, Layout] = {}
     found = np.flatnonzero(seen == 1)
     middle = PATTERN[found].mean() if len(found) else 0.0
@@ -170,9 +186,11 @@ def best_layout(seen: NDArray[np.int8], sizes: tuple[tuple[int, int, float], ...
             present = int((has & (seen == 1)).sum())
             missing, beyond = (has & (seen == -1)).sum(), (~has & (seen == 1)).sum()
             hidden = (has & (seen == 0)).sum()
+            whites = reading.whites + shift
+            stray = (whites < KEY_CENTRE[lowest] - 1) | (whites > KEY_CENTRE[highest] + 1)
             # where nothing else decides, the part seen is the middle of the keyboard
             aside = 0.01 * abs(middle + shift - 26.0)
-            score = float(present - missing - 1.5 * beyond - 0.2 * hidden - cost - aside)
+            score = float(present - missing - 1.5 * beyond - 0.2 * hidden - 0.5 * stray.sum() - cost - aside)
             if shift not in best or score > best[shift].score:
                 best[shift] = Layout(shift, lowest, highest, score, 0.0, present + int(missing), present)
     first, *others = sorted(best.values(), key=lambda layout: -layout.score)
@@ -180,6 +198,6 @@ def best_layout(seen: NDArray[np.int8], sizes: tuple[tuple[int, int, float], ...
     return replace(first, margin=first.score - others[0].score, rivals=rivals)
 
 
-def full_size_score(seen: NDArray[np.int8]) -> float:
-    """Return the score of the best 88-key reading."""
-    return best_layout(seen, _SIZES[:1]).score
+def full_size_score(reading: Reading) -> float:
+    """Return the score of the best way to see 88 keys in it."""
+    return best_layout(reading, _SIZES[:1]).score

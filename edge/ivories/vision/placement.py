@@ -19,6 +19,7 @@ _LENS_FROM: Final = 30  # white keys that fix the lens
 # What the player's side is worth, in black keys: by brightness, by the gaps between white keys.
 _BRIGHT_WORTH: Final = 5.0
 _GAPS_WORTH: Final = 20.0
+_DECIDED: Final = 10.0  # evidence, in black keys, that needs no second look
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class Placed:
     """white-key widths, the edges' median distance from their places"""
     support: float = 0.0
     """0..1: share of the keyboard where edges were seen"""
+    front: float = 0.0
+    """for this way round: how plainly the white keys go on in front, in black keys"""
+    turned: "Placed | None" = None
+    """the keyboard the other way round, where that is nearly as likely"""
 
     @property
     def quality(self) -> float:
@@ -79,17 +84,35 @@ def place_keyboard(luma: UInt8, pattern: PlaneMap, places: Float64) -> Placed:
     bright = float(np.mean([a.front_bright - b.front_bright for a, b in readings]))
     gaps = float(np.mean([a.front_gaps - b.front_gaps for a, b in readings]))
     fronts = _BRIGHT_WORTH * bright + _GAPS_WORTH * gaps
-    scores = [max(full_size_score(pair[way].seen) for pair in readings) for way in (0, 1)]
+    scores = [max(full_size_score(pair[way]) for pair in readings) for way in (0, 1)]
     ends = scores[0] - scores[1]
     way = 0 if fronts + ends >= 0 else 1
     mirrored = fronts * ends < 0 and abs(fronts) > max(8, abs(ends)) and abs(ends) > 3 and max(scores) > 32
-    layouts = [best_layout(pair[way].seen) for pair in readings]
+    layouts = [best_layout(pair[way]) for pair in readings]
     best = max((0, 1), key=lambda i: layouts[i].score)
-    shift = np.array([[1.0, 0, -layouts[best].shift], [0, 1, 0], [0, 0, 1]])
-    return Placed(maps[best][way].moved(shift), layouts[best], mirrored)
+    chosen = _laid(maps[best][way], layouts[best], mirrored=mirrored)
+    if abs(fronts + ends) > _DECIDED:
+        return chosen
+    layouts = [best_layout(pair[1 - way]) for pair in readings]
+    best = max((0, 1), key=lambda i: layouts[i].score)
+    return replace(chosen, turned=_laid(maps[best][1 - way], layouts[best], mirrored=mirrored))
 
 
-def settle(luma: UInt8, placed: Placed, rounds: int = 2) -> Placed:
+def _laid(pattern: PlaneMap, layout: Layout, *, mirrored: bool) -> Placed:
+    shift = np.array([[1.0, 0, -layout.shift], [0, 1, 0], [0, 0, 1]])
+    return Placed(pattern.moved(shift), layout, mirrored)
+
+
+def settle(luma: UInt8, placed: Placed) -> Placed:
+    """Return ``placed`` refined and, where it is open which way round it lies, the better of the two."""
+    settled = _settle(luma, placed)
+    if placed.turned is None:
+        return settled
+    turned = _settle(luma, placed.turned)
+    return max(settled, turned, key=lambda way: way.layout.score + way.front)
+
+
+def _settle(luma: UInt8, placed: Placed, rounds: int = 2) -> Placed:
     """Return ``placed`` refined against all edges, and read again now that its place is better known."""
     for _ in range(rounds):
         low, high = white_span(placed.layout)
@@ -97,8 +120,15 @@ def settle(luma: UInt8, placed: Placed, rounds: int = 2) -> Placed:
         shift = placed.layout.shift
         pattern = refined.found.moved(np.array([[1.0, 0, shift], [0, 1, 0], [0, 0, 1]]))
         known = PATTERN[(PATTERN + shift > low) & (PATTERN + shift < high)]
-        layout = best_layout(read_pattern(luma, pattern, known, raised=True).seen)
-        placed = replace(placed, found=refined.found, residual=refined.residual, support=refined.support)
+        reading = read_pattern(luma, pattern, known, raised=True)
+        layout = best_layout(reading)
+        placed = replace(
+            placed,
+            found=refined.found,
+            residual=refined.residual,
+            support=refined.support,
+            front=_BRIGHT_WORTH * reading.front_bright + _GAPS_WORTH * reading.front_gaps,
+        )
         if layout.score < placed.layout.score - 2:
             return placed  # refining has lost the keys: the reading before was better
         same = white_span(layout) == (low, high) and layout.shift == shift

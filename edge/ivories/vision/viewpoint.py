@@ -26,11 +26,11 @@ def front_face_depth(found: PlaneMap, x: float) -> float:
     return max(0.0, float(plane[1] / plane[2]) - 1.0)
 
 
-def black_shift(found: PlaneMap, x: Float64, y: float, half: float) -> Float64:
-    """Return how far the darkness of black keys at ``x`` (n,) seems shifted in the plane, white-key widths.
+def black_sides(found: PlaneMap, x: Float64, y: float, half: float) -> tuple[Float64, Float64]:
+    """Return how far left and right of their centres ``x`` (n,) black keys look dark, white-key widths.
 
     Their tops stand above the plane and look pushed away from the camera, while the near side still shows
-    down to the plane: the middle of the two is what a camera sees.
+    down to the plane: what a camera sees reaches from the one to the other.
 
     Args:
         found: plane -> pixels.
@@ -42,8 +42,12 @@ def black_shift(found: PlaneMap, x: Float64, y: float, half: float) -> Float64:
     roof = np.stack([x * WHITE_KEY_WIDTH_MM, y * WHITE_KEY_LENGTH_MM * one, _BLACK_MM * one, one])
     plane = np.linalg.solve(found.matrix, projection_mm(found) @ roof)
     push = plane[0] / plane[2] - x
-    left = np.minimum(-half, push - _ROOF * half)
-    right = np.maximum(half, push + _ROOF * half)
+    return np.minimum(-half, push - _ROOF * half), np.maximum(half, push + _ROOF * half)
+
+
+def black_shift(found: PlaneMap, x: Float64, y: float, half: float) -> Float64:
+    """Return how far the middle of the darkness of black keys lies off their centres; as `black_sides`."""
+    left, right = black_sides(found, x, y, half)
     return np.asarray((left + right) / 2)
 
 
