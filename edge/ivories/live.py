@@ -11,26 +11,26 @@ releases every key on every sink and ends the program, so that its supervisor st
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Any, Final, Generic, TypeVar
 
 from ivories.app import Application
-from ivories.backends import BACKENDS, FAKES, load
-from ivories.clock import MILLISECOND
+from ivories.calibration_store import CalibrationStore
+from ivories.clock import now_ns
 from ivories.config import Config
-from ivories.datatypes import KeyEvidence, VideoFrame
-from ivories.errors import BackendError, IvoriesError, SourceError
+from ivories.datatypes import KeyEvidence, Origin, VideoFrame
+from ivories.errors import BackendError, SourceError
 from ivories.instrument import Instrument
 from ivories.outputs import build_sinks
 from ivories.runtime.mailbox import Mailbox, Overflow
 from ivories.runtime.notify import NOTES, Supervision
-from ivories.runtime.priority import raise_priority
-from ivories.runtime.worker import Worker, pump
+from ivories.runtime.priority import raise_priority, step_behind
+from ivories.runtime.timing import StageTimes
+from ivories.runtime.worker import Pushable, Worker
+from ivories.sensors import open_camera, open_microphone
 from ivories.sources.base import AudioSource, VideoSource
-from ivories.vision import calibration as calibrations
 from ivories.vision.calibration import Calibration
 
 _log = logging.getLogger(__name__)
@@ -38,60 +38,19 @@ _log = logging.getLogger(__name__)
 _RETRY_S: Final = 1.0
 _WAIT_S: Final = 0.05  # without evidence: how soon a stop request is seen; how often the loop beats
 _EVIDENCE_KEPT: Final = 64
-_SAME_SKEW_NS: Final = 2 * MILLISECOND
+
+Item = TypeVar("Item")
 
 
-def open_microphone(config: Config) -> AudioSource:
-    """Return the configured source of sound; raises SourceError or BackendError."""
-    audio = config.audio
-    name = "alsa" if audio.source == "auto" else audio.source
-    source = load("audio", name)
-    if name == "alsa":
-        opened: AudioSource = source(device=audio.device, period_ms=audio.period_ms)
-    elif name == "file":
-        opened = source(Path(audio.device), realtime=True)
-    else:
-        opened = source(realtime=True)
-    return opened
+@dataclass(frozen=True, slots=True)
+class Carried(Generic[Item]):
+    """What waits in a mailbox, with the moments of its way there, CLOCK_MONOTONIC nanoseconds."""
 
-
-def open_camera(config: Config) -> VideoSource:
-    """Return the configured source of pictures; ``auto`` walks the real cameras and says why each refused.
-
-    Raises:
-        SourceError: no camera could be opened.
-        BackendError: the back-end named needs a library that is not installed.
-    """
-    video = config.video
-    if video.source != "auto":
-        return _camera(config, video.source)
-    reasons = []
-    for name in BACKENDS["video"]:
-        if name in FAKES or name in {"file", "images"}:
-            continue
-        try:
-            return _camera(config, name)
-        except IvoriesError as error:
-            reasons.append(f"{name}: {error}")
-            _log.debug("camera %s refused: %s", name, error)
-    raise SourceError("no camera: " + "; ".join(reasons))
-
-
-def _camera(config: Config, name: str) -> VideoSource:
-    video = config.video
-    source = load("video", name)
-    size = {"width": video.width, "height": video.height, "fps": video.fps}
-    if name == "v4l2":
-        opened: VideoSource = source(device=video.device, **size)
-    elif name == "picamera2":
-        opened = source(**size)
-    elif name == "file":
-        opened = source(Path(video.device), realtime=True)
-    elif name == "images":
-        opened = source(Path(video.device), fps=video.fps, realtime=True)
-    else:
-        opened = source(realtime=True)
-    return opened
+    item: Item
+    taken_ns: int
+    """When its thread got what it is made of"""
+    put_ns: int
+    """When it was put into the mailbox"""
 
 
 class Live:
@@ -104,6 +63,7 @@ class Live:
         camera: the same for pictures.
         calibration: where the keyboard is; None to search for it.
         keep: called with every position found.
+        keep_skew: called often with the time between eyes and ears, None while unknown; must be quick.
     """
 
     def __init__(
@@ -114,13 +74,21 @@ class Live:
         camera: Callable[[], VideoSource] | None,
         calibration: Calibration | None = None,
         keep: Callable[[Calibration], None] = lambda _: None,
+        keep_skew: Callable[[int | None], None] = lambda _: None,
     ) -> None:
         self._app = app
         self._instrument = instrument
         self._calibration = calibration
         self._keep = keep
-        self._evidence: Mailbox[KeyEvidence] = Mailbox("evidence", _EVIDENCE_KEPT, Overflow.KEEP_LATEST)
-        self._frames: Mailbox[VideoFrame] = Mailbox("frames", 1, Overflow.KEEP_LATEST)
+        self._keep_skew = keep_skew
+        self.passage = StageTimes()
+        """How long evidence took to and between the threads, by ``ORIGIN: STEP``"""
+        self.passing: Origin | None = None
+        """Whose evidence the main thread works on"""
+        self._evidence: Mailbox[Carried[KeyEvidence]] = Mailbox(
+            "evidence", _EVIDENCE_KEPT, Overflow.KEEP_LATEST
+        )
+        self._frames: Mailbox[Carried[VideoFrame]] = Mailbox("frames", 1, Overflow.KEEP_LATEST)
         self._stop = threading.Event()
         opened = {"microphone": microphone, "camera": camera}
         self._supervision = Supervision(name for name, sensor in opened.items() if sensor is not None)
@@ -138,16 +106,16 @@ class Live:
             worker.start()
         try:
             while not self._stop.is_set():
-                evidence = self._evidence.get(timeout=_WAIT_S)
+                carried = self._evidence.get(timeout=_WAIT_S)
                 self._check()
                 self._supervision.progress(NOTES)
                 for name, source in list(self._sources.items()):
                     self._supervision.look_at(name, source)
-                if evidence is not None:
-                    self._instrument.push(evidence)
+                self._instrument.beat()
+                if carried is not None:
+                    self._decide(carried)
                 elif not any(worker.alive for worker in self._workers):
                     break
-                self._instrument.beat()
             self._check()
             self._instrument.finish()
         except BaseException:
@@ -159,6 +127,19 @@ class Live:
     def stop(self) -> None:
         """End ``run`` soon; may be called from any thread and from a signal handler."""
         self._stop.set()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What a thread could not keep up with, by mailbox: frames and evidence that nobody looked at."""
+        return {box.name: box.dropped for box in (self._frames, self._evidence)}
+
+    def _decide(self, carried: Carried[KeyEvidence]) -> None:
+        evidence = carried.item
+        self.passing = evidence.origin
+        self.passage.add(f"{evidence.origin}: waits for fusion", now_ns() - carried.put_ns)
+        self.passage.add(f"{evidence.origin}: front end and network", carried.put_ns - carried.taken_ns)
+        self._instrument.push(evidence)
+        self._keep_skew(self._instrument.measured_skew_ns)
 
     def _check(self) -> None:
         for worker in self._workers:
@@ -207,15 +188,38 @@ class Live:
 
     def _hear(self, source: AudioSource) -> None:
         blocks = self._supervision.watched("microphone", source)
-        pump(blocks, self._app.audio_path(source.rate), self._evidence)
+        self._pump(blocks, self._app.audio_path(source.rate), "capture")
 
     def _look(self, source: VideoSource) -> None:
         for frame in source:
-            self._frames.put(frame)
+            arrived_ns = now_ns()
+            self.passage.add(f"{Origin.VIDEO}: capture", arrived_ns - frame.t_ns)
+            self._frames.put(Carried(frame, arrived_ns, arrived_ns))
 
     def _see(self) -> None:
-        frames = self._supervision.watched("camera", self._frames)
-        pump(frames, self._app.video_path(self._calibration, self._keep), self._evidence)
+        step_behind()  # where ears and eyes share a core, the ears go first
+        frames = (carried.item for carried in self._supervision.watched("camera", self._waiting_frames()))
+        self._pump(frames, self._app.video_path(self._calibration, self._found))
+
+    def _waiting_frames(self) -> Iterable[Carried[VideoFrame]]:
+        for carried in self._frames:
+            self.passage.add(f"{Origin.VIDEO}: waits for the network", now_ns() - carried.put_ns)
+            yield carried
+
+    def _found(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._keep(calibration)
+
+    def _pump(self, items: Iterable[Item], path: Pushable[Item, KeyEvidence], arrival: str = "") -> None:
+        """Push ``items`` through ``path`` into the evidence mailbox; ``arrival``: enter their age as this."""
+        for item in items:
+            taken_ns = now_ns()
+            for evidence in path.push(item):
+                if arrival:
+                    self.passage.add(f"{evidence.origin}: {arrival}", taken_ns - evidence.t_ns)
+                self._evidence.put(Carried(evidence, taken_ns, now_ns()))
+            if self._evidence.closed:
+                return
 
 
 def run(config: Config, *, view: bool = False) -> None:
@@ -229,8 +233,8 @@ def run(config: Config, *, view: bool = False) -> None:
         raise BackendError("both senses are switched off: set audio.source or video.source to auto")
     raise_priority(realtime_priority=config.runtime.realtime_priority, lock_memory=config.runtime.lock_memory)
     app = Application(config, audio=hears, video=sees)
-    path = Path(config.video.calibration)
-    calibration = calibrations.load(path) if sees and path.exists() else None
+    store = CalibrationStore(Path(config.video.calibration))
+    calibration = store.load() if sees else None
     instrument = app.instrument(build_sinks(config, app.models, view=view), calibration)
     live = Live(
         app,
@@ -238,32 +242,15 @@ def run(config: Config, *, view: bool = False) -> None:
         (lambda: open_microphone(config)) if hears else None,
         (lambda: open_camera(config)) if sees else None,
         calibration,
-        keep=lambda found: _keep(found, path),
+        store.keep_position,
+        store.offer_skew,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: live.stop())
-    live.run()
+    try:
+        live.run()
+    finally:
+        store.close()
     app.close()
     if sees and instrument.measured_skew_ns is not None:
-        keep_skew(path, instrument.measured_skew_ns)
-
-
-def keep_skew(path: Path, skew_ns: int) -> None:
-    """Write a skew that differs by more than 2 ms into the calibration at ``path``, if there is one."""
-    try:
-        if not path.exists():
-            return
-        known = calibrations.load(path)
-        if abs(known.audio_video_skew_ns - skew_ns) <= _SAME_SKEW_NS:
-            return
-        calibrations.save(msgspec.structs.replace(known, audio_video_skew_ns=skew_ns), path)
-        _log.info("audio-video skew: %+.1f ms, kept in %s", skew_ns / MILLISECOND, path)
-    except IvoriesError as error:
-        _log.warning("%s", error)
-
-
-def _keep(found: Calibration, path: Path) -> None:
-    try:
-        calibrations.save(found, path)
-    except IvoriesError as error:
-        _log.warning("%s", error)
+        store.keep_skew(instrument.measured_skew_ns)

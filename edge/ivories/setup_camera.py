@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 from rich.console import Console
 
+from ivories.calibration_store import CalibrationStore
+from ivories.clock import MILLISECOND
 from ivories.config import Config
 from ivories.datatypes import UInt8
 from ivories.errors import CalibrationError, ConfigError, SourceError
-from ivories.live import open_camera
+from ivories.sensors import open_camera
 from ivories.survey import calibration_from, parse_corners, rest_image, survey
 from ivories.vision import calibration as calibrations
 from ivories.vision.calibration import Calibration
@@ -44,8 +46,10 @@ def run(
         frames = _look(config)
         found = _find(frames, corners)
         found = found.with_rest(rest_image(frames, found))
-    calibrations.save(found, output)
+    found = CalibrationStore(output).save(found)
     console.print(f"Keyboard found, quality {found.quality:.2f}; wrote {output}")
+    if found.audio_video_skew_ns:
+        console.print(f"  eye-ear skew of before kept: {found.audio_video_skew_ns / MILLISECOND:+.1f} ms")
     for name, (x, y) in zip(("A0 back", "C8 back", "C8 front", "A0 front"), found.corners(), strict=True):
         console.print(f"  {name}: {x:.1f}, {y:.1f}")
     if picture is not None:

@@ -138,3 +138,59 @@ def test_stop_is_obeyed_at_once():
     start = time.monotonic()
     live.run()
     assert time.monotonic() - start < 3.0
+
+
+def test_every_step_of_both_ways_is_timed():
+    live = Live(ScriptedApp(), instrument(MemorySink()), Sound, Pictures)
+    live.run()
+    times = live.passage.newest_ms()
+    assert set(times) == {
+        "audio: capture", "audio: front end and network", "audio: waits for fusion",
+        "video: capture", "video: waits for the network", "video: front end and network",
+        "video: waits for fusion",
+    }  # fmt: skip
+    assert len(times["audio: waits for fusion"]) == 100 - live.dropped["evidence"]
+    assert len(times["video: capture"]) == 100
+    assert len(times["video: waits for the network"]) == 100 - live.dropped["frames"]
+    assert min(times["audio: waits for fusion"]) >= 0
+
+
+def test_a_slow_eye_delays_no_ear_and_loses_only_pictures():
+    class SlowEye(ScriptedApp):
+        def video_path(self, calibration, keep):
+            class Path:
+                def push(self, frame):
+                    time.sleep(0.1)
+                    return []
+
+            return Path()
+
+    live = Live(SlowEye(), instrument(MemorySink()), Sound, Pictures)
+    live.run()
+    waits = live.passage.newest_ms()
+    assert live.dropped["frames"] > 50
+    assert live.dropped["evidence"] == 0
+    assert np.median(waits["audio: waits for fusion"]) < 5.0
+
+
+def test_a_position_found_is_used_again_when_the_camera_comes_back():
+    given = []
+
+    class Finding(ScriptedApp):
+        def video_path(self, calibration, keep):
+            given.append(calibration)
+            keep("here")
+            return super().video_path(calibration, keep)
+
+    kept = []
+    live = Live(Finding(), instrument(MemorySink()), None, Pictures, keep=kept.append)
+    live.run()
+    assert (given, kept, live._calibration) == ([None], ["here"], "here")
+
+
+def test_the_measured_skew_is_offered_while_it_plays():
+    offered = []
+    box = instrument(MemorySink())
+    Live(ScriptedApp(), box, Sound, None, keep_skew=offered.append).run()
+    assert len(offered) > 50
+    assert set(offered) == {None}  # one sensor alone knows of no skew

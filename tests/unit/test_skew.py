@@ -1,8 +1,5 @@
 """The time between eyes and ears is found from what both notice, and from nothing else."""
 
-import logging
-
-import msgspec
 import numpy as np
 import pytest
 
@@ -12,8 +9,6 @@ from ivories.fusion.onset_peaks import OnsetPeaks
 from ivories.fusion.skew import CONFIDENT, SkewEstimator
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.keyboard import KEYS
-from ivories.live import keep_skew
-from ivories.vision import calibration as calibrations
 from support import AUDIO_HORIZONS, FRAME_NS, HOP_NS, VIDEO_HORIZONS, audio_evidence, video_evidence
 
 
@@ -165,25 +160,6 @@ def test_the_tracker_applies_what_was_found():
     assert len(errors) >= 8
     assert np.median(np.abs(errors)) <= 20 * MILLISECOND
     assert Tracker(TrackerSettings(audio_thresholds=(0.0,), video_thresholds=(0.0,))).measured_skew_ns is None
-
-
-def test_a_changed_skew_is_kept_with_the_calibration(tmp_path, caplog):
-    path = tmp_path / "calibration.json"
-    keep_skew(path, 5 * MILLISECOND)
-    assert not path.exists()
-    corners = [[10, 10], [630, 12], [628, 90], [9, 88]]
-    known = calibrations.from_corners(corners, 640, 480)
-    calibrations.save(known, path)
-    keep_skew(path, 2 * MILLISECOND)
-    assert calibrations.load(path) == known
-    keep_skew(path, -31 * MILLISECOND)
-    assert calibrations.load(path) == msgspec.structs.replace(known, audio_video_skew_ns=-31 * MILLISECOND)
-    assert calibrations.load(path).id == known.id
-    path.write_text("not a calibration")
-    with caplog.at_level(logging.WARNING):
-        keep_skew(path, 40 * MILLISECOND)
-    assert "not a calibration" in caplog.text
-    assert path.read_text() == "not a calibration"
 
 
 def test_scripted_senses_have_no_skew():

@@ -12,9 +12,11 @@ _MCL_FUTURE: Final = 2
 
 
 def raise_priority(*, realtime_priority: int, lock_memory: bool) -> list[str]:
-    """Apply both wishes to this process; return (and log) a sentence for each that was refused.
+    """Apply both wishes; return (and log) a sentence for each that was refused.
 
-    The instrument also works without: a refusal costs jitter under load, not notes.
+    The scheduling is that of the calling thread and of all threads and processes that it starts later; the
+    memory is all of the process. The instrument also works without: a refusal costs jitter under load, not
+    notes.
     """
     refused = []
     if realtime_priority:
@@ -22,13 +24,26 @@ def raise_priority(*, realtime_priority: int, lock_memory: bool) -> list[str]:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(realtime_priority))
         except OSError as error:
             refused.append(
-                f"SCHED_FIFO {realtime_priority} refused ({error.strerror}): set LimitRTPRIO in the service"
+                f"SCHED_FIFO {realtime_priority} refused ({error.strerror}), going on with ordinary "
+                "scheduling: set LimitRTPRIO in the service"
             )
     if lock_memory:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) != 0:
             reason = os.strerror(ctypes.get_errno())
-            refused.append(f"memory cannot be locked ({reason}): set LimitMEMLOCK=infinity in the service")
+            refused.append(
+                f"memory cannot be locked ({reason}), going on with memory that may be swapped: "
+                "set LimitMEMLOCK=infinity in the service"
+            )
     for sentence in refused:
         _log.warning("%s", sentence)
     return refused
+
+
+def step_behind() -> None:
+    """Let the calling thread run one step behind those that it was started by, if they are real-time."""
+    if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_FIFO:
+        return
+    priority = os.sched_getparam(0).sched_priority
+    if priority > os.sched_get_priority_min(os.SCHED_FIFO):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority - 1))

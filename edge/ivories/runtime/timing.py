@@ -1,4 +1,4 @@
-"""How long each stage takes: a few counters that cost two clock reads per call."""
+"""How long each stage takes, and how that spreads: a few counters that cost two clock reads per call."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,8 +7,35 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-_KEPT: Final = 1 << 16  # newest durations kept per stage: 11 minutes of hops, 256 KiB
+_KEPT: Final = 1 << 16  # newest durations kept per stage: 11 minutes of hops, 512 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How values lie, in their own unit."""
+
+    count: int
+    mean: float
+    median: float
+    p95: float
+    p99: float
+    maximum: float
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> "Spread":
+        """Describe ``values`` (n,), n >= 1; raises ValueError for none."""
+        array = np.asarray(values, np.float64)
+        if array.size == 0:
+            raise ValueError("no values to describe")
+        median, p95, p99 = (float(x) for x in np.percentile(array, [50, 95, 99]))
+        return cls(array.size, float(array.mean()), median, p95, p99, float(array.max()))
+
+    @property
+    def jitter(self) -> float:
+        """p95 - median: by how much the late ones are later than the usual one."""
+        return self.p95 - self.median
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +76,17 @@ class StageTimes:
         self._calls[name] += 1
         self._total[name] += duration_ns
 
+    def newest_ms(self) -> "dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]":
+        """Return the newest durations by stage in milliseconds, in no order of time."""
+        return {name: ring[: min(self._calls[name], _KEPT)] / 1e6 for name, ring in tuple(self._ring.items())}
+
     def summary(self) -> list[StageTime]:
         """Return one row per stage, in order of first use."""
         rows = []
-        for name, ring in self._ring.items():
-            kept = ring[: min(self._calls[name], _KEPT)] / 1e3
-            median, p95, p99 = np.percentile(kept, [50, 95, 99])
+        for name, kept in self.newest_ms().items():
+            us = Spread.of(1e3 * kept)
             rows.append(
-                StageTime(name, self._calls[name], self._total[name] / 1e9, float(median), float(p95),
-                          float(p99), float(kept.max()))
+                StageTime(name, self._calls[name], self._total[name] / 1e9, us.median, us.p95, us.p99,
+                          us.maximum)
             )  # fmt: skip
         return rows

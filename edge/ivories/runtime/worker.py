@@ -40,6 +40,11 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
+    def started(self) -> bool:
+        """True from ``start`` on."""
+        return self._thread.ident is not None
+
+    @property
     def alive(self) -> bool:
         """True while ``work`` runs."""
         return self._thread.is_alive()
@@ -50,7 +55,7 @@ class Worker:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end; return whether it has come. A worker never started has ended."""
-        if self._thread.ident is not None:
+        if self.started:
             self._thread.join(timeout)
         return not self.alive
 

@@ -1,0 +1,64 @@
+"""The microphone and the camera that a configuration asks for."""
+
+import logging
+from pathlib import Path
+
+from ivories.backends import BACKENDS, FAKES, load
+from ivories.config import Config
+from ivories.errors import IvoriesError, SourceError
+from ivories.sources.base import AudioSource, VideoSource
+
+_log = logging.getLogger(__name__)
+
+
+def open_microphone(config: Config) -> AudioSource:
+    """Return the configured source of sound; raises SourceError or BackendError."""
+    audio = config.audio
+    name = "alsa" if audio.source == "auto" else audio.source
+    source = load("audio", name)
+    if name == "alsa":
+        opened: AudioSource = source(device=audio.device, period_ms=audio.period_ms)
+    elif name == "file":
+        opened = source(Path(audio.device), realtime=True)
+    else:
+        opened = source(realtime=True)
+    return opened
+
+
+def open_camera(config: Config) -> VideoSource:
+    """Return the configured source of pictures; ``auto`` walks the real cameras and says why each refused.
+
+    Raises:
+        SourceError: no camera could be opened.
+        BackendError: the back-end named needs a library that is not installed.
+    """
+    video = config.video
+    if video.source != "auto":
+        return _camera(config, video.source)
+    reasons = []
+    for name in BACKENDS["video"]:
+        if name in FAKES or name in {"file", "images"}:
+            continue
+        try:
+            return _camera(config, name)
+        except IvoriesError as error:
+            reasons.append(f"{name}: {error}")
+            _log.debug("camera %s refused: %s", name, error)
+    raise SourceError("no camera: " + "; ".join(reasons))
+
+
+def _camera(config: Config, name: str) -> VideoSource:
+    video = config.video
+    source = load("video", name)
+    size = {"width": video.width, "height": video.height, "fps": video.fps}
+    if name == "v4l2":
+        opened: VideoSource = source(device=video.device, **size)
+    elif name == "picamera2":
+        opened = source(**size)
+    elif name == "file":
+        opened = source(Path(video.device), realtime=True)
+    elif name == "images":
+        opened = source(Path(video.device), fps=video.fps, realtime=True)
+    else:
+        opened = source(realtime=True)
+    return opened

@@ -1,0 +1,80 @@
+"""Real-time scheduling and locked memory: granted where allowed, else refused in a sentence."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import json, logging, os, resource, sys, threading
+from ivories.runtime.priority import raise_priority, step_behind
+from ivories.runtime.worker import Worker
+
+priority, lock, allowed = map(int, sys.argv[1:])
+locked = lambda: next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmLck"))
+if not allowed:
+    resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+    os.setgid(65534), os.setuid(65534)
+refused = raise_priority(realtime_priority=priority, lock_memory=bool(lock))
+threads = {}
+def look(name, behind):
+    if behind:
+        step_behind()
+    threads[name] = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+workers = [Worker("ears", lambda: look("ears", False)), Worker("sight", lambda: look("sight", True))]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join(), worker.check()
+print(json.dumps({"refused": refused, "locked": locked(), **threads}))
+"""
+
+
+def ask(priority, *, lock=False, allowed=True):
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(priority), str(int(lock)), str(int(allowed))],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_nothing_asked_for_changes_nothing():
+    told, log = ask(0)
+    assert told["refused"] == []
+    assert told["ears"] == told["sight"] == [os.SCHED_OTHER, 0]
+    assert log == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without rights")
+def test_a_refusal_is_told_with_what_to_do_and_everything_goes_on():
+    told, log = ask(10, lock=True, allowed=False)
+    scheduling, memory = told["refused"]
+    assert "LimitRTPRIO" in scheduling
+    assert "LimitMEMLOCK" in memory
+    assert scheduling in log
+    assert memory in log
+    assert told["ears"] == told["sight"] == [os.SCHED_OTHER, 0]
+    assert told["locked"] == 0
+
+
+def test_granted_the_threads_inherit_it_and_the_eyes_go_behind_the_ears():
+    told, _ = ask(10)
+    if told["refused"]:  # a container without the right: nothing may have changed
+        assert "SCHED_FIFO 10 refused" in told["refused"][0]
+        assert told["ears"] == told["sight"] == [os.SCHED_OTHER, 0]
+    else:
+        assert told["ears"] == [os.SCHED_FIFO, 10]
+        assert told["sight"] == [os.SCHED_FIFO, 9]
+
+
+def test_granted_memory_is_locked():
+    told, _ = ask(0, lock=True)
+    if told["refused"]:
+        assert "memory cannot be locked" in told["refused"][0]
+        assert told["locked"] == 0
+    else:
+        assert told["locked"] > 1000  # kB
