@@ -1,8 +1,8 @@
 """Bring a release onto a device over ssh: ``release.py deploy|rollback|status|install HOST``.
 
 Runs on the workstation, behind ``make deploy HOST=pi@piano.local`` and its kin. ``install`` prepares a bare
-system once; ``deploy`` builds, signs, sends what the device lacks, and lets it install, check, switch and, when
-the new release is ill, switch back. Whatever happens to the workstation or to the line, an instrument plays on.
+system once; ``deploy`` builds, signs, sends what the device lacks, and lets it install, check, switch and,
+when the new release is ill, switch back. Whatever happens to workstation or line, an instrument plays on.
 """
 
 import argparse

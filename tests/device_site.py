@@ -1,6 +1,6 @@
-"""A device in a folder: its program is the real one, systemctl and the environment's making are small and real.
+"""A device in a folder: its program is the real one; systemctl and the making of environments are small.
 
-The fake systemctl starts real processes from ``current``, calls ``recover`` before, and serializes as systemd does.
+The fake systemctl starts real processes from ``current``, calls ``recover`` first, and does one at a time.
 A release's wheel is a zip with one module that serves its version on a Unix socket.
 """
 
@@ -21,7 +21,7 @@ import zipfile
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "deploy"))
-import pack  # noqa: E402 - the workstation's side is no package
+import pack
 
 PROGRAM = Path(__file__).parents[1] / "deploy/device"
 STEPS = 12  # of an update, see the calls of step() in deploy/device
@@ -84,7 +84,9 @@ os.chmod(script, 0o755)
 
 SYSTEMCTL = """#!/bin/sh
 run=$IVORIES_ROOT/run
-alive() { [ -e $run/pid ] && ! grep -qs '^State:.[ZX]' /proc/$(cat $run/pid)/status && [ -d /proc/$(cat $run/pid) ]; }
+alive() {
+  grep -qs '^State:' /proc/$(cat $run/pid)/status && ! grep -qs '^State:.[ZX]' /proc/$(cat $run/pid)/status
+}
 case $1 in
   show)
     if [ ! -e $run/pid ]; then state=inactive
@@ -100,7 +102,7 @@ case $1 in
     rm -f $run/ready
     {python} {program} recover 9>&-
     count=$(cat $run/count); echo $((count + 1)) > $run/count
-    setsid $IVORIES_ROOT/opt/ivories/current/venv/bin/ivories run 9>&- &
+    setsid {start} 9>&- &
     echo $! > $run/pid
     ;;
 esac
@@ -110,7 +112,7 @@ esac
 class Site:
     """A device whose root is ``root``, and a workstation with a key that it trusts."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root, start="$IVORIES_ROOT/opt/ivories/current/venv/bin/ivories run"):
         self.root = root
         for folder in ("etc/ivories", "run", "opt/ivories", "workstation"):
             (root / folder).mkdir(parents=True)
@@ -120,7 +122,8 @@ class Site:
         (root / "etc/ivories/release-signers").write_text(f"ivories-release {public}")
         (root / "run/count").write_text("0")
         systemctl, maker = self.workstation / "systemctl", self.workstation / "maker.py"
-        systemctl.write_text(SYSTEMCTL.replace("{python}", sys.executable).replace("{program}", str(PROGRAM)))
+        text = SYSTEMCTL.replace("{python}", sys.executable).replace("{program}", str(PROGRAM))
+        systemctl.write_text(text.replace("{start}", start))
         systemctl.chmod(0o755)
         maker.write_text(MAKER)
         self.environment = os.environ | {
@@ -144,8 +147,12 @@ class Site:
         self.bundles += 1
         wheel = io.BytesIO()
         with zipfile.ZipFile(wheel, "w") as file:
-            file.writestr("service.py", MODULE.format(version=version, illness=illness))
-        files = {"wheels/ivories-1-py3-none-any.whl": wheel.getvalue(), "models/audio.tflite": version.encode()}
+            undated = zipfile.ZipInfo("service.py")  # the same release has the same hash in the next second
+            file.writestr(undated, MODULE.format(version=version, illness=illness))
+        files = {
+            "wheels/ivories-1-py3-none-any.whl": wheel.getvalue(),
+            "models/audio.tflite": version.encode(),
+        }
         hashed = [(name, hashlib.sha256(content).hexdigest(), content) for name, content in files.items()]
         manifest = {
             "format": 1, "id": f"20300101-{self.bundles:06d}-test", "version": version,
@@ -162,7 +169,8 @@ class Site:
     def tar(self, manifest, signature, files):
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w|") as tar:
-            for name, content in {"manifest.json": manifest, "manifest.json.sig": signature, **files}.items():
+            members = {"manifest.json": manifest, "manifest.json.sig": signature, **files}
+            for name, content in members.items():
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))

@@ -113,7 +113,8 @@ def receive(stream: BinaryIO) -> tuple[Manifest, bytes]:
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             members = iter(tar)
-            raw, signature = (_content(tar, next(members, None), name) for name in ("manifest.json", "manifest.json.sig"))
+            raw = _content(tar, next(members, None), "manifest.json")
+            signature = _content(tar, next(members, None), "manifest.json.sig")
             verify(raw, signature)
             manifest = parse_manifest(raw)
             _check_fit(manifest)

@@ -18,6 +18,16 @@ def site():
         site.close()
 
 
+@pytest.fixture(scope="module")
+def untouched():
+    """A device that nothing may change."""
+    with tempfile.TemporaryDirectory() as folder:
+        site = Site(Path(folder))
+        assert site.run("install", site.bundle("good"))[0] == 0
+        yield site
+        site.close()
+
+
 def refused(site, bundle, reason):
     before = site.releases()
     code, said = site.run("install", bundle)
@@ -28,27 +38,27 @@ def refused(site, bundle, reason):
     assert site.answer() == "good"
 
 
-def test_a_bundle_that_nobody_trusted_signed_is_refused(site):
-    refused(site, site.bundle("evil", key=site.new_key("stranger")), "signature")
+def test_a_bundle_that_nobody_trusted_signed_is_refused(untouched):
+    refused(untouched, untouched.bundle("evil", key=untouched.new_key("stranger")), "signature")
 
 
-def test_a_changed_manifest_is_refused(site):
-    manifest, files = site.manifest("evil")
-    signature = pack.sign(manifest, site.key)
-    refused(site, site.tar(manifest.replace(b"evil", b"devi"), signature, files), "signature")
+def test_a_changed_manifest_is_refused(untouched):
+    manifest, files = untouched.manifest("evil")
+    signature = pack.sign(manifest, untouched.key)
+    refused(untouched, untouched.tar(manifest.replace(b"evil", b"devi"), signature, files), "signature")
 
 
-def test_a_changed_file_is_refused(site):
-    manifest, files = site.manifest("evil")
+def test_a_changed_file_is_refused(untouched):
+    manifest, files = untouched.manifest("evil")
     sha, content = next(iter(files.items()))
     changed = files | {sha: content[:-1] + b"!"}
-    refused(site, site.tar(manifest, pack.sign(manifest, site.key), changed), "damaged")
+    refused(untouched, untouched.tar(manifest, pack.sign(manifest, untouched.key), changed), "damaged")
 
 
-def test_a_file_that_is_not_announced_is_refused(site):
-    manifest, files = site.manifest("evil")
+def test_a_file_that_is_not_announced_is_refused(untouched):
+    manifest, files = untouched.manifest("evil")
     files = files | {"../../etc/passwd": b"root"}
-    refused(site, site.tar(manifest, pack.sign(manifest, site.key), files), "does not name")
+    refused(untouched, untouched.tar(manifest, pack.sign(manifest, untouched.key), files), "does not name")
 
 
 @pytest.mark.parametrize(
@@ -62,8 +72,8 @@ def test_a_file_that_is_not_announced_is_refused(site):
         ({"files": []}, "no wheel"),
     ],
 )
-def test_a_signed_manifest_that_does_not_fit_is_refused(site, changes, reason):
-    refused(site, site.bundle("odd", **changes), reason)
+def test_a_signed_manifest_that_does_not_fit_is_refused(untouched, changes, reason):
+    refused(untouched, untouched.bundle("odd", **changes), reason)
 
 
 def test_without_a_trusted_key_nothing_is_installed(site):
@@ -110,11 +120,9 @@ def test_three_releases_are_kept_and_no_file_that_none_of_them_needs(site):
         assert site.run("install", site.bundle(str(number)))[0] == 0
     kept = site.releases()
     assert len(kept) == 3
-    named = {
-        entry["sha256"]
-        for name in kept
-        for entry in json.loads((site.root / f"opt/ivories/releases/{name}/manifest.json").read_text())["files"]
-    }
+    folder = site.root / "opt/ivories/releases"
+    manifests = [json.loads((folder / name / "manifest.json").read_text()) for name in kept]
+    named = {entry["sha256"] for manifest in manifests for entry in manifest["files"]}
     assert {path.name for path in (site.root / "opt/ivories/store").iterdir()} == named
     status = site.run("status")[1]
     assert "service: active" in status

@@ -1,4 +1,4 @@
-"""Updates killed anywhere: the old or the new release answers, the next start is clean, the next update works."""
+"""Updates killed anywhere: the old or the new release answers, the next start and the next update work."""
 
 import random
 import tempfile
@@ -47,7 +47,9 @@ def test_a_hundred_updates_killed_at_every_step_and_at_random_times(site):
         assert answer in {old, new}
         outcomes["finished" if code == 0 else "new" if answer == new else "old"] += 1
         old = answer
-    print(f"{UPDATES} updates: {outcomes}, a whole one takes {whole_s:.2f} s")
+    print(  # noqa: T201 - the count is what one wants to see
+        f"{UPDATES} updates: {outcomes}, a whole one takes {whole_s:.2f} s"
+    )
     assert outcomes["old"] > UPDATES // 2
     code, said = site.run("install", site.bundle("last"))
     assert (code, site.answer()) == (0, "last"), said
@@ -66,7 +68,7 @@ def test_a_cut_line_leaves_everything_as_it_was(site):
 def test_an_update_waits_for_what_a_killed_one_left_running(site):
     fast = site.environment["IVORIES_ENVIRONMENT"]
     script = site.workstation / "slow"
-    script.write_text(f"#!/bin/sh\nsleep 1\nexec {fast} \"$@\"\n")
+    script.write_text(f'#!/bin/sh\nsleep 1\nexec {fast} "$@"\n')
     script.chmod(0o755)
     site.environment["IVORIES_ENVIRONMENT"] = str(script)
     bundle = site.bundle("new")
