@@ -66,14 +66,18 @@ class PortOwner:
             return False
         self._report()
         while not self._finished():
-            happened = self._poll()
-            if self._line.fileno() in happened:
-                self._listen()
-            self._watch_beat()
-            self._node.handle(happened)
-            self._report(only_news=True)
+            self._turn()
         self._node.close()
         return True
+
+    def _turn(self) -> None:
+        """Wait for something to happen and see to it."""
+        happened = self._poll()
+        if self._line.fileno() in happened:
+            self._listen()
+        self._watch_beat()
+        self._node.handle(happened)
+        self._report(only_news=True)
 
     def _open(self, *, wait: bool) -> bool:
         patient_until = time.monotonic() + PREDECESSOR_S

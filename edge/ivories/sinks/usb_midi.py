@@ -105,9 +105,13 @@ class UsbMidiSink:
         """Of the node: ``open``, ``full`` or ``absent``"""
         self.restarted = 0
         """Owners after the first"""
-        self._start(wait=wait)
         try:
-            self._await_first_report()
+            for _ in range(_FAILURES):
+                self._start(wait=wait)
+                if self._await_first_report():
+                    break
+            else:
+                raise SinkError("the process that shall own the MIDI port does not start: see its messages")
         except SinkError:
             self._end_owner()
             raise
@@ -205,41 +209,45 @@ class UsbMidiSink:
                 raise
         with self._lock:
             self._line, self._reports, self._unanswered_since = ours, 0, None
+            if self._beat_at:
+                self._put(BEAT)  # first: this owner shall watch from its start
             if self._held.pedal:
                 self._put(sustain(self._held.pedal, channel=self._channel))
             for key, velocity in self._held.keys.items():
                 self._put(note_on(key, velocity, channel=self._channel))
-            if self._beat_at:
-                self._put(BEAT)  # the new owner shall watch from the start
 
-    def _await_first_report(self) -> None:
+    def _await_first_report(self) -> bool:
+        """Return whether the owner reported; it raises ``SinkError`` when it did, but has no node."""
         assert self._line is not None  # noqa: S101  _start has set it
         poll = select.poll()
         poll.register(self._line, select.POLLIN)
         deadline = time.monotonic() + START_S
         while not self._reports:
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000) or not self._read(self._line):
-                raise SinkError(
-                    "the process that shall own the MIDI port did not start: see its message above"
-                )
+                self._give_up("does not start")
+                return False
+        return True
 
     def _watch(self) -> None:
         """Listen to the owner; replace one that died or hangs."""
         while not self._closed:
-            line = self._line
-            if line is None:
-                self._replace()
-                continue
-            poll = select.poll()
-            poll.register(line, select.POLLIN)
-            since, limit_s = self._unanswered_since, HANG_S if self._reports else STARTING_S
-            left = _GLANCE_S if since is None else since + limit_s - time.monotonic()
-            if poll.poll(1 + max(0.0, left) * 1000):
-                if not self._read(line):
-                    self._give_up("died")
-            # Judged after the poll alone: if this process was stopped meanwhile, the answer is there now.
-            elif since is not None and since == self._unanswered_since:
-                self._give_up("does not answer")
+            self._glance()
+
+    def _glance(self) -> None:
+        line = self._line
+        if line is None:
+            self._replace()
+            return
+        poll = select.poll()
+        poll.register(line, select.POLLIN)
+        since, limit_s = self._unanswered_since, HANG_S if self._reports else STARTING_S
+        left = _GLANCE_S if since is None else since + limit_s - time.monotonic()
+        if poll.poll(1 + max(0.0, left) * 1000):
+            if not self._read(line):
+                self._give_up("died")
+        # Judged after the poll alone: if this process was stopped meanwhile, the answer is there now.
+        elif since is not None and since == self._unanswered_since:
+            self._give_up("does not answer")
 
     def _read(self, line: socket.socket) -> bool:
         """Take the owner's reports; return False when it is gone, raise ``SinkError`` if it cannot start."""
