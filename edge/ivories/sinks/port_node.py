@@ -88,12 +88,12 @@ class PortNode:
         """Let whole messages of three bytes out, or note them for later."""
         for start in range(0, len(messages), 3):
             self._ledger.record(messages[start : start + 3])
-            self._flush()
+            self._flush_if_open()
 
     def release_all(self) -> None:
         """Let every sounding note end: at once, or first thing when the node takes bytes again."""
         self._ledger.release_all()
-        self._flush()
+        self._flush_if_open()
 
     def watched(self) -> dict[int, int]:
         """Return what to poll: descriptor -> events."""
@@ -164,6 +164,11 @@ class PortNode:
         if self._cable is not None:
             self._cable.close()
             self._cable = None
+
+    def _flush_if_open(self) -> None:
+        """Leave a full node to poll: an event must not slip in before the clean start of a stale one."""
+        if self._full_since is None:
+            self._flush()
 
     def _flush(self, *, writable: bool = False) -> None:
         """Write what is due. The node counts as full until it is seen to take bytes."""

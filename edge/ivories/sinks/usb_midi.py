@@ -106,12 +106,7 @@ class UsbMidiSink:
         self.restarted = 0
         """Owners after the first"""
         try:
-            for _ in range(_FAILURES):
-                self._start(wait=wait)
-                if self._await_first_report():
-                    break
-            else:
-                raise SinkError("the process that shall own the MIDI port does not start: see its messages")
+            self._start_first(wait=wait)
         except SinkError:
             self._end_owner()
             raise
@@ -215,6 +210,13 @@ class UsbMidiSink:
                 self._put(sustain(self._held.pedal, channel=self._channel))
             for key, velocity in self._held.keys.items():
                 self._put(note_on(key, velocity, channel=self._channel))
+
+    def _start_first(self, *, wait: bool) -> None:
+        for _ in range(_FAILURES):
+            self._start(wait=wait)
+            if self._await_first_report():
+                return
+        raise SinkError("the process that shall own the MIDI port does not start: see its messages")
 
     def _await_first_report(self) -> bool:
         """Return whether the owner reported; it raises ``SinkError`` when it did, but has no node."""
