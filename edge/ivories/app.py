@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 from ivories import native
 from ivories.audio.spec import FrontEndSpec, fingerprint
-from ivories.config import Config
+from ivories.config import Config, Policy
 from ivories.errors import ModelError
 from ivories.fusion.key_prior import KeyPriorConfig
 from ivories.fusion.tracker import Tracker, TrackerSettings
@@ -96,14 +97,23 @@ class Application:
     def instrument(self, sinks: list[Sink], calibration: Calibration | None = None) -> Instrument:
         """Return fusion, tracker and ``sinks`` as one."""
         skew_ns = calibration.audio_video_skew_ns if calibration else 0
-        return Instrument(Tracker(self.tracker_settings(), skew_ns), sinks, self.times)
+        policy = self.config.decoding.policy
+        policies = {name: self.tracker_settings(name) for name in self.policies}
+        return Instrument(Tracker(self.tracker_settings(), skew_ns), sinks, self.times, policies, policy)
 
-    def tracker_settings(self) -> TrackerSettings:
-        """Return the decoding settings with the loaded models' thresholds for the chosen policy."""
+    @property
+    def policies(self) -> list[str]:
+        """Policies that every loaded network has thresholds for."""
+        loaded = [network.manifest.thresholds for network in (self.audio, self.video) if network is not None]
+        return [name for name in get_args(Policy) if all(name in thresholds for thresholds in loaded)]
+
+    def tracker_settings(self, policy: str = "") -> TrackerSettings:
+        """Return the decoding settings with thresholds for ``policy``, or for the one configured."""
         decoding = self.config.decoding
+        policy = policy or decoding.policy
         return TrackerSettings(
-            audio_thresholds=self._thresholds(self.audio),
-            video_thresholds=self._thresholds(self.video),
+            audio_thresholds=self._thresholds(self.audio, policy),
+            video_thresholds=self._thresholds(self.video, policy),
             refractory_ms=decoding.refractory_ms,
             minimum_duration_ms=decoding.minimum_duration_ms,
             retract=decoding.retract,
@@ -122,10 +132,10 @@ class Application:
             lambda_key=decoding.key_prior_lambda,
         )
 
-    def _thresholds(self, network: Network | None) -> tuple[float, ...]:
+    def _thresholds(self, network: Network | None, policy: str) -> tuple[float, ...]:
         if network is None:
             return (_NEVER,)
-        return tuple(network.manifest.thresholds[self.config.decoding.policy])
+        return tuple(network.manifest.thresholds[policy])
 
     def close(self) -> None:
         """Free the networks."""

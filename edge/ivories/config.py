@@ -83,6 +83,7 @@ class MqttSection(Section, frozen=True):
     key_file: str = ""
     prefix: str = "ivories"
     home_assistant: bool = True
+    commands: bool = True
 
 
 class RuntimeSection(Section, frozen=True):

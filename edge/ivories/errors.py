@@ -24,6 +24,10 @@ class SinkError(IvoriesError, OSError):
     """A way out (MIDI port, broker, file) cannot be opened or written."""
 
 
+class CommandError(IvoriesError, ValueError):
+    """A command to the running instrument is unknown, malformed or cannot be obeyed."""
+
+
 class ModelError(IvoriesError, ValueError):
     """A model file, its manifest or its front-end fingerprint does not fit."""
 

@@ -2,14 +2,15 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ivories.controls import Controls, Request
 from ivories.datatypes import KeyEvidence, KeyState, NoteEvent, Origin
-from ivories.errors import SinkError
-from ivories.fusion.tracker import Tracker
+from ivories.errors import CommandError, SinkError
+from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.runtime.timing import StageTimes
-from ivories.sinks.base import Discardable, Guarded, Sink
+from ivories.sinks.base import Discardable, Guarded, Sink, Steering
 
 _log = logging.getLogger(__name__)
 
@@ -21,9 +22,23 @@ class Instrument:
     """Fusion, tracking and sinks in one place, owned by one thread.
 
     A sink that fails is reported once and then left out; the others go on. ``finish`` ends all notes.
+
+    Args:
+        tracker: with the settings of ``policy``.
+        sinks: where the notes go.
+        times: where the durations are entered.
+        policies: settings by name of policy, to choose from while it plays.
+        policy: the one in force.
     """
 
-    def __init__(self, tracker: Tracker, sinks: Sequence[Sink], times: StageTimes) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        sinks: Sequence[Sink],
+        times: StageTimes,
+        policies: Mapping[str, TrackerSettings] | None = None,
+        policy: str = "",
+    ) -> None:
         self._tracker = tracker
         self._sinks = list(sinks)
         self._guarded = [sink for sink in sinks if isinstance(sink, Guarded)]
@@ -32,6 +47,12 @@ class Instrument:
         self._unwell: set[Origin] = set()
         self.failed: list[str] = []
         """One sentence per sink that was given up."""
+        self._policies = dict(policies or {})
+        self.controls = Controls(policy, tuple(self._policies), self._health)
+        """Through which others ask for something while it plays."""
+        for sink in sinks:
+            if isinstance(sink, Steering):
+                sink.attach(self.controls)
 
     @property
     def state(self) -> KeyState:
@@ -45,6 +66,7 @@ class Instrument:
 
     def push(self, evidence: KeyEvidence) -> list[NoteEvent]:
         """Take one sensor's evidence, send what it decides, return it."""
+        self._obey()
         self._now_ns = max(self._now_ns, evidence.t_ns)
         with self._times.measure("fusion and tracker"):
             events = self._tracker.push(evidence)
@@ -53,9 +75,28 @@ class Instrument:
         return events
 
     def beat(self) -> None:
-        """Tell the sinks that want to know that the main loop turns."""
+        """Tell the sinks that want to know that the main loop turns, and do what was asked for."""
+        self._obey()
         for sink in self._guarded:
             sink.beat()
+
+    def panic(self) -> None:
+        """Let every key and the pedal go on every sink, whatever they hold."""
+        self._send(self._tracker.release_all(self._now_ns))
+        for sink in tuple(self._sinks):
+            try:
+                sink.release_all()
+            except SinkError as error:
+                self._give_up(sink, error)
+
+    def decide_by(self, policy: str) -> None:
+        """Decide by the thresholds of ``policy`` from now on; raises CommandError when there is none."""
+        if policy not in self._policies:
+            known = ", ".join(self._policies) or "none"
+            raise CommandError(f"no policy {policy!r} for the networks that are loaded (known: {known})")
+        self._tracker.decide_by(self._policies[policy])
+        self.controls.policy = policy
+        _log.info("deciding by the policy %s", policy)
 
     def finish(self) -> list[NoteEvent]:
         """End every note, as at the end of a take, and close the sinks.
@@ -85,6 +126,24 @@ class Instrument:
                 _log.exception("%s could not be released", sink.name)
         self._sinks = []
 
+    def _obey(self) -> None:
+        for request in self.controls.due():
+            try:
+                self._do(request)
+            except CommandError as error:
+                request.done(str(error))
+            else:
+                request.done("")
+
+    def _do(self, request: Request) -> None:
+        if request.name == "panic":
+            self.panic()
+        else:
+            self.decide_by(request.value)
+
+    def _health(self) -> dict[str, float]:
+        return {_SENSORS[origin]: weight for origin, weight in self._tracker.weights.items()}
+
     def _tell_health(self, origin: Origin) -> None:
         weight = self._tracker.weights[origin]
         if weight < _UNWELL and origin not in self._unwell:
@@ -104,11 +163,14 @@ class Instrument:
                     for event in events:
                         sink.send(event, state)
                 except SinkError as error:
-                    _log.error("%s is given up: %s", sink.name, error)
-                    self.failed.append(str(error))
-                    self._sinks.remove(sink)
-                    with contextlib.suppress(SinkError):
-                        _leave(sink)
+                    self._give_up(sink, error)
+
+    def _give_up(self, sink: Sink, error: SinkError) -> None:
+        _log.error("%s is given up: %s", sink.name, error)
+        self.failed.append(str(error))
+        self._sinks.remove(sink)
+        with contextlib.suppress(SinkError):
+            _leave(sink)
 
 
 def _leave(sink: Sink) -> None:

@@ -78,6 +78,7 @@ class Live:
     ) -> None:
         self._app = app
         self._instrument = instrument
+        instrument.controls.lost = lambda: self.dropped
         self._calibration = calibration
         self._keep = keep
         self._keep_skew = keep_skew

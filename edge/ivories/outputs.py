@@ -70,7 +70,7 @@ def mqtt_options(config: Config, models: Mapping[str, str]) -> dict[str, Any]:
         "device": config.device.name, "prefix": mqtt.prefix, "username": mqtt.username,
         "password_file": mqtt.password_file, "tls": mqtt.tls, "ca_file": mqtt.ca_file,
         "cert_file": mqtt.cert_file, "key_file": mqtt.key_file, "home_assistant": mqtt.home_assistant,
-        "models": models,
+        "commands": mqtt.commands, "models": models,
     }  # fmt: skip
 
 

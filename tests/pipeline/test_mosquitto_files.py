@@ -90,6 +90,10 @@ def test_a_piano_is_seen_by_readers_and_speaks_for_itself_alone(port, tmp_path):
     assert not attic.may_write("ivories/salon/note")
     assert not attic.may_write("homeassistant/device/ivories_salon/config")
     assert not dashboard.may_write("ivories/salon/note")
+    assert not dashboard.may_write("ivories/salon/set/panic")
+    assert home.may_write("ivories/salon/set/panic")
+    wait_for(lambda: b"panic takes no value" in home.messages.get("ivories/salon/reply", b""))
+    assert not attic.may_write("ivories/salon/set/panic")
     assert home.may_write("homeassistant/status")
     assert "ivories/salon/status" not in attic.messages
     for user in (dashboard, home, attic, sink):

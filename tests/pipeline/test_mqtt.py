@@ -1,70 +1,22 @@
 """MQTT against a real broker: state for late comers, a broker that comes, goes and hangs, access by files."""
 
-import contextlib
 import json
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 
 import numpy as np
-import paho.mqtt.client as paho
 import pytest
 
 from ivories.errors import BackendError, ConfigError, SinkError
-from ivories.sinks import embedded_broker, mqtt
+from ivories.sinks import embedded_broker, mqtt_queue
 from ivories.sinks.embedded_broker import HOST, start_broker
 from ivories.sinks.mqtt import MqttSink
 from ivories.sinks.mqtt_messages import keys_hex
+from mqtt_helpers import BROKERS, MOSQUITTO, Dashboard, answers, wait_for
 from played import Player, offset, onset, pedal
-
-MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
-BROKERS = ["mosquitto", "amqtt"] if MOSQUITTO else ["amqtt"]
-
-
-def wait_for(condition, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-def answers(port):
-    with contextlib.suppress(OSError):
-        socket.create_connection((HOST, port), timeout=1).close()
-        return True
-    return False
-
-
-class Dashboard:
-    """Subscribes to everything, comes back by itself, remembers topics, payloads and the retain flag."""
-
-    def __init__(self, port):
-        self.messages = []
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        self.client.reconnect_delay_set(0.05, 0.1)
-        self.client.on_socket_open = lambda client, data, sock: sock.setsockopt(6, 1, 1)
-        self.client.on_message = lambda client, data, m: self.messages.append((m.topic, m.payload, m.retain))
-        self.client.on_connect = lambda client, *_: client.subscribe("#", 1)
-        self.ready = threading.Event()
-        self.client.on_subscribe = lambda *_: self.ready.set()
-        self.client.connect(HOST, port)
-        self.client.loop_start()
-        assert self.ready.wait(5)
-
-    def latest(self, topic):
-        return next((payload for t, payload, _ in reversed(self.messages) if t == topic), None)
-
-    def notes(self):
-        return [json.loads(payload) for topic, payload, _ in self.messages if topic.endswith("/note")]
-
-    def close(self):
-        self.client.disconnect()
-        self.client.loop_stop()
 
 
 @pytest.fixture(params=BROKERS)
@@ -168,7 +120,7 @@ def test_home_assistant_is_told_again_when_it_starts(broker, opened):
     assert description["availability_topic"] == "ivories/salon/status"
     entities = description["components"]
     assert len({entity["unique_id"] for entity in entities.values()}) == len(entities)
-    published = {f"ivories/salon/{name}" for name in ("keys", "pedal", "note")}
+    published = {f"ivories/salon/{name}" for name in ("keys", "pedal", "note", "stats")}
     assert {entity["state_topic"] for entity in entities.values()} == published
     assert all(entity["platform"] for entity in entities.values())
     time.sleep(0.1)
@@ -195,7 +147,7 @@ def test_a_broker_that_is_absent_at_the_start_stops_nothing(opened, caplog):
 
 
 def test_while_the_broker_is_away_the_queue_is_bounded_and_drops_are_counted(opened, monkeypatch):
-    monkeypatch.setattr(mqtt, "WAITING", 100)
+    monkeypatch.setattr(mqtt_queue, "WAITING", 100)
     sink = MqttSink(host=HOST, port=embedded_broker._free_port())
     opened.append(sink)
     player = Player(sink)
@@ -232,7 +184,7 @@ def test_a_broker_killed_in_the_middle_gets_the_state_and_the_latest_notes(broke
 
 
 def test_notes_that_waited_too_long_are_dropped_and_counted(opened, monkeypatch):
-    monkeypatch.setattr(mqtt, "LATE_S", 0.2)
+    monkeypatch.setattr(mqtt_queue, "LATE_S", 0.2)
     port = embedded_broker._free_port()
     sink = MqttSink(host=HOST, port=port, device="salon", protocol="3.1.1")
     opened.append(sink)
@@ -281,7 +233,7 @@ class TestMosquitto:
         assert sink.protocol == "5"
 
     def test_a_broker_that_hangs_blocks_nothing_and_bounds_what_waits(self, start, opened, monkeypatch):
-        monkeypatch.setattr(mqtt, "WAITING", 200)
+        monkeypatch.setattr(mqtt_queue, "WAITING", 200)
         port, process = start("allow_anonymous true")
         sink = MqttSink(host=HOST, port=port, device="salon")
         opened.append(sink)

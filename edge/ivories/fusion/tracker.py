@@ -117,6 +117,10 @@ class Tracker:
         """Forget everything but the skew; keys count as up without an event."""
         self.__init__(self._settings, self._skew.skew_ns)  # type: ignore[misc]
 
+    def decide_by(self, settings: TrackerSettings) -> None:
+        """Use ``settings``' thresholds and options from now on; what is known of the keys stays."""
+        self._settings = settings
+
     def push(self, evidence: KeyEvidence) -> list[NoteEvent]:
         """Take one sensor's evidence; return the events that it decides, offsets before onsets."""
         self._skew.push(evidence)

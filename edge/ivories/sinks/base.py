@@ -2,6 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
+from ivories.controls import Controls
 from ivories.datatypes import KeyState, NoteEvent
 
 
@@ -29,6 +30,15 @@ class Guarded(Protocol):
 
     def beat(self) -> None:
         """Tell that the application's main loop turns; to be called at least every 0.1 s once begun."""
+        ...
+
+
+@runtime_checkable
+class Steering(Protocol):
+    """A sink through which the instrument can be read and commanded from outside."""
+
+    def attach(self, controls: Controls) -> None:
+        """Use ``controls`` from now on, from any thread."""
         ...
 
 

@@ -129,6 +129,8 @@ def _start_amqtt(port: int) -> Callable[[], None]:
         await broker.start()
         started.set()
         await stopping.wait()
+        for listener in broker._servers.values():  # noqa: SLF001  its shutdown lets clients in till the end
+            listener.instance.close()
         with contextlib.suppress(TimeoutError):  # it waits for clients that do not leave
             await asyncio.wait_for(broker.shutdown(), STOP_S)
 

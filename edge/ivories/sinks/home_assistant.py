@@ -1,5 +1,6 @@
 """The one message that makes a piano appear in Home Assistant as a device with its entities."""
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -8,8 +9,15 @@ def discovery_topic(prefix: str, device: str) -> str:
     return f"{prefix}/device/ivories_{device}/config"
 
 
-def discovery(device: str, base: str, version: str) -> dict[str, Any]:
-    """Return the description of piano ``device`` whose topics lie below ``base``."""
+def discovery(device: str, base: str, version: str, policies: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the description of piano ``device``.
+
+    Args:
+        device: name of the piano.
+        base: what its topics begin with.
+        version: of Ivories.
+        policies: to choose from; none where it takes no commands.
+    """
     entities: dict[str, dict[str, Any]] = {
         "playing": {
             "platform": "binary_sensor",
@@ -54,6 +62,8 @@ def discovery(device: str, base: str, version: str) -> dict[str, Any]:
             "state_topic": f"{base}/note",
             "value_template": "{{ value_json.delay_ms }}",
         },
+        **_diagnostics(base),
+        **(_commands(base, policies) if policies else {}),
     }
     for name, entity in entities.items():
         entity["unique_id"] = f"ivories_{device}_{name}"
@@ -69,4 +79,49 @@ def discovery(device: str, base: str, version: str) -> dict[str, Any]:
         "availability_topic": f"{base}/status",
         "qos": 1,
         "components": entities,
+    }
+
+
+def _diagnostics(base: str) -> dict[str, dict[str, Any]]:
+    """Return the entities that show the figures of the topic ``stats``."""
+    shared = {"platform": "sensor", "entity_category": "diagnostic", "state_topic": f"{base}/stats"}
+    counts = {"notes": "Notes", "retractions": "Notes taken back", "dropped": "Events dropped"}
+    health = {"microphone": "mdi:microphone", "camera": "mdi:camera"}
+    return {
+        name: shared | {
+            "name": shown,
+            "state_class": "total_increasing",
+            "value_template": f"{{{{ value_json.{name} }}}}",
+        }
+        for name, shown in counts.items()
+    } | {
+        f"{sensor}_health": shared | {
+            "name": f"{sensor.capitalize()} health",
+            "icon": icon,
+            "state_class": "measurement",
+            "unit_of_measurement": "%",
+            "value_template": f"{{{{ (100 * value_json.health.get('{sensor}', 0)) | round }}}}",
+        }
+        for sensor, icon in health.items()
+    }  # fmt: skip
+
+
+def _commands(base: str, policies: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {
+        "policy": {
+            "platform": "select",
+            "name": "Decision policy",
+            "entity_category": "config",
+            "icon": "mdi:timer-cog-outline",
+            "state_topic": f"{base}/policy",
+            "command_topic": f"{base}/set/policy",
+            "options": list(policies),
+        },
+        "panic": {
+            "platform": "button",
+            "name": "All notes off",
+            "icon": "mdi:volume-off",
+            "command_topic": f"{base}/set/panic",
+            "payload_press": "PRESS",
+        },
     }

@@ -7,31 +7,26 @@ import contextlib
 import logging
 import math
 import os
-import re
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Final
 
 import msgspec
 
-from ivories import clock
-from ivories.datatypes import KeyState, NoteEvent, NoteKind
-from ivories.errors import ConfigError, SinkError
-from ivories.sinks.held import HeldNotes
-from ivories.sinks.home_assistant import discovery, discovery_topic
-from ivories.sinks.mqtt_access import Broker, Protocol, read_password, tls_context
+from ivories.controls import Controls
+from ivories.datatypes import KeyState, NoteEvent
+from ivories.errors import SinkError
+from ivories.sinks.mqtt_access import Broker, Protocol, read_password, tls_context, topic_base
+from ivories.sinks.mqtt_commands import COMMANDS, REPLIES, CommandDesk, Incoming, Reply
 from ivories.sinks.mqtt_link import MqttLink
-from ivories.sinks.mqtt_messages import info_message, keys_hex, keys_message, note_message, pedal_message
+from ivories.sinks.mqtt_messages import StatsMessage, note_message
+from ivories.sinks.mqtt_queue import NoteQueue
+from ivories.sinks.mqtt_state import RetainedState
+from ivories.sinks.mqtt_stats import Tally
 
 _log = logging.getLogger(__name__)
 
-WAITING: Final = 1000
-"""Notes that may wait for the broker; the oldest are dropped and counted"""
-LATE_S: Final = 5.0
-"""A note that waited longer is dropped and counted: the retained state tells what still matters"""
 GOODBYE_S: Final = 1.0
 """How long ``close`` tries to deliver what waits"""
 LEAVE_S: Final = 5.0
@@ -64,6 +59,8 @@ class MqttSink:
         protocol: Protocol = "auto",
         home_assistant: bool = False,
         discovery_prefix: str = "homeassistant",
+        commands: bool = True,
+        stats_s: float = 60.0,
         models: Mapping[str, str] | None = None,
         origin_ns: int = 0,
     ) -> None:
@@ -84,21 +81,27 @@ class MqttSink:
             protocol: version of MQTT; ``auto`` tries 5, then 3.1.1.
             home_assistant: announce the piano to Home Assistant.
             discovery_prefix: where Home Assistant listens for announcements.
+            commands: take commands below ``set/``, once attached to an instrument.
+            stats_s: time from one message on the topic ``stats`` to the next.
             models: name -> fingerprint or version, shown in the topic ``info``.
             origin_ns: sensor time called 0 in the messages.
 
         Raises:
             ConfigError: a name cannot be part of a topic, or a file is missing, unfit or readable by others.
         """
-        for word, what in ((device, "device name"), (prefix, "prefix")):
-            if not word or re.search(r"[+#\0]", word) or (what == "device name" and "/" in word):
-                raise ConfigError(f"the MQTT {what} {word!r} cannot be part of a topic: leave out + # and /")
-        self._base = f"{prefix}/{device}"
-        self._device = device
+        self._base = topic_base(prefix, device)
         self._origin_ns = origin_ns
-        self._discovery_prefix = discovery_prefix if home_assistant else ""
-        self._version = version("ivories")
-        self._models = dict(models or {})
+        self._birth = f"{discovery_prefix}/status" if home_assistant else ""
+        self._desk = CommandDesk(self._base)
+        self._tally = Tally()
+        self._stats_s = stats_s
+        self._stats_due_s = time.monotonic() + stats_s
+        self._patience_s = min(1.0, stats_s)
+        self._shown = RetainedState(
+            base=self._base, device=device, models=dict(models or {}), origin_ns=origin_ns,
+            discovery_prefix=discovery_prefix if home_assistant else "",
+            commands=tuple(COMMANDS) if commands else (), stats=self._stats,
+        )  # fmt: skip
         broker = Broker(
             host=host, port=port, username=username, password=read_password(password_file),
             tls=tls_context(ca_file, cert_file, key_file) if tls else None,
@@ -110,20 +113,17 @@ class MqttSink:
             will=(f"{self._base}/status", "offline"),
             on_message=self._received,
         )
-        if home_assistant:
-            self._link.subscriptions = (f"{discovery_prefix}/status",)
+        wanted = [self._birth] if home_assistant else []
+        if commands:
+            wanted.append(f"{self._base}/set/#")
+        self._link.subscriptions = tuple(wanted)
         self._encode = msgspec.json.Encoder().encode
         self._lock = threading.Lock()  # the queue and what is retained
-        self._queue: deque[tuple[float, int, NoteEvent]] = deque()
-        self._held = HeldNotes()
-        self._state: KeyState | None = None
+        self._queue = NoteQueue()
         self._stale: dict[str, None] = {}  # retained topics to publish
-        self._sequence = 0
         self._announced = 0
         self.published = 0
         """Notes taken by the connection"""
-        self.dropped = 0
-        """Notes that the broker was away for too long to take"""
         self._closed = False
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -140,6 +140,11 @@ class MqttSink:
         )
 
     @property
+    def dropped(self) -> int:
+        """Notes that the broker was away for too long to take."""
+        return self._queue.dropped
+
+    @property
     def connected(self) -> bool:
         """True while the broker answers."""
         return self._link.connected
@@ -149,12 +154,20 @@ class MqttSink:
         """The version of MQTT in use, ``5`` or ``3.1.1``."""
         return self._link.protocol
 
+    def attach(self, controls: Controls) -> None:
+        """Show the gauges of ``controls`` and hand the commands of others to them."""
+        with self._lock:
+            self._shown.controls = controls
+            self._stale |= dict.fromkeys(name for name in self._shown.names if name != "status")
+        self._desk.controls = controls
+        os.eventfd_write(self._bell, 1)
+
     def send(self, event: NoteEvent, state: KeyState) -> None:
         """Queue ``event`` and remember ``state``; raises ``SinkError`` after ``close``."""
         with self._lock:
             if self._closed:
                 raise SinkError("the MQTT sink is closed: no note can be sent")
-            self._held.apply(event)
+            self._shown.held.apply(event)
             self._queue_event(event, state)
         os.eventfd_write(self._bell, 1)
 
@@ -163,7 +176,7 @@ class MqttSink:
         with self._lock:
             if self._closed:
                 return
-            for event in self._held.release():
+            for event in self._shown.held.release():
                 self._queue_event(event, None)
         os.eventfd_write(self._bell, 1)
 
@@ -180,20 +193,16 @@ class MqttSink:
             os.close(self._bell)
 
     def _queue_event(self, event: NoteEvent, state: KeyState | None) -> None:
-        if len(self._queue) >= WAITING:
-            self._queue.popleft()
-            self.dropped += 1
-        self._sequence += 1
-        self._queue.append((time.monotonic(), self._sequence, event))
-        self._state = state
-        self._stale |= dict.fromkeys(("pedal",) if event.kind is NoteKind.PEDAL else ("keys", "keys/hex"))
+        self._queue.put(event)
+        self._tally.apply(event)
+        self._stale |= dict.fromkeys(self._shown.changed(event, state))
 
     def _run(self) -> None:
         deadline = math.inf
         while not (self._publish_waiting() and self._closed) and time.monotonic() < deadline:
             if self._closed and not self._queue and not self._link.connected:
                 break
-            self._link.step(self._bell, 0.05 if self._closed else 1.0)
+            self._link.step(self._bell, 0.05 if self._closed else self._patience_s)
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._bell)
             if self._closed:
@@ -212,24 +221,24 @@ class MqttSink:
         if self._link.sessions != self._announced:
             self._announced = self._link.sessions
             with self._lock:
-                discovery_too = ("discovery",) if self._discovery_prefix else ()
-                self._stale = dict.fromkeys((*discovery_too, "info", "keys", "keys/hex", "pedal", "status"))
-        return self._publish_notes() and self._publish_retained() and not self._link.unacknowledged
+                self._stale = dict.fromkeys(self._shown.names)
+        if time.monotonic() >= self._stats_due_s:
+            self._stats_due_s = time.monotonic() + self._stats_s
+            with self._lock:
+                self._stale |= {"stats": None}
+        sent = self._publish_notes() and self._publish_retained() and self._publish_replies()
+        return sent and not self._link.unacknowledged
 
     def _publish_notes(self) -> bool:
         while True:
             with self._lock:
-                if not self._queue:
-                    return True
-                waiting = self._queue.popleft()
-            arrived, sequence, event = waiting
-            if time.monotonic() - arrived > LATE_S:
-                self.dropped += 1
-                continue
-            message = note_message(event, self._origin_ns, sequence)
+                note = self._queue.get()
+            if note is None:
+                return True
+            message = note_message(note.event, self._origin_ns, note.sequence)
             if not self._link.publish(f"{self._base}/note", self._encode(message)):
                 with self._lock:
-                    self._queue.appendleft(waiting)
+                    self._queue.put_back(note)
                 return False
             self.published += 1
 
@@ -238,31 +247,45 @@ class MqttSink:
             with self._lock:
                 name = next(iter(self._stale))
                 del self._stale[name]
-                topic, payload = self._retained(name)
+                topic, payload = self._shown.message(name)
             if not self._link.publish(topic, payload, retain=True):
                 self._stale |= {name: None}
                 return False
         return True
 
-    def _retained(self, name: str) -> tuple[str, str | bytes]:
-        """Return the topic and present payload of the retained state called ``name``; the lock is held."""
-        if name == "discovery":
-            topic = discovery_topic(self._discovery_prefix, self._device)
-            return topic, self._encode(discovery(self._device, self._base, self._version))
-        if name == "status":
-            payload: str | bytes = "online"
-        elif name == "info":
-            payload = self._encode(info_message(self._device, self._version, self._models))
-        elif name == "keys/hex":
-            payload = keys_hex(self._state)
-        elif name == "keys":
-            t_s = clock.seconds(self._held.latest_ns - self._origin_ns)
-            payload = self._encode(keys_message(self._state, t_s))
-        else:
-            payload = self._encode(pedal_message(self._held.pedal))
-        return f"{self._base}/{name}", payload
+    def _publish_replies(self) -> bool:
+        while self._desk.replies:
+            reply = self._desk.replies.popleft()
+            payload = self._encode(reply.message)
+            if not self._link.publish(reply.topic, payload, correlation=reply.correlation):
+                if len(self._desk.replies) < REPLIES:  # newer ones would go instead
+                    self._desk.replies.appendleft(reply)
+                return False
+        return True
 
-    def _received(self, topic: str, payload: bytes) -> None:
-        if topic == f"{self._discovery_prefix}/status" and payload == b"online":
-            with self._lock:  # Home Assistant has started anew and forgotten what it was told
-                self._stale |= dict.fromkeys(("discovery", "keys", "pedal", "status"))
+    def _stats(self) -> StatsMessage:
+        return self._tally.message(
+            self._shown.controls,
+            published=self.published,
+            dropped=self.dropped,
+            connections=self._link.sessions,
+        )
+
+    def _received(self, incoming: Incoming) -> None:
+        if incoming.topic == self._birth:
+            if (
+                incoming.payload == b"online"
+            ):  # Home Assistant has started anew and forgotten what it was told
+                with self._lock:
+                    self._stale |= dict.fromkeys(self._shown.names)
+        else:
+            self._desk.take(incoming, self._obeyed)
+
+    def _obeyed(self, reply: Reply) -> None:
+        """Publish the reply to a command, and what it has changed; called in the instrument's thread."""
+        with self._lock:
+            if self._closed:
+                return
+            self._desk.replies.append(reply)
+            self._stale |= dict.fromkeys(self._shown.chosen)
+        os.eventfd_write(self._bell, 1)

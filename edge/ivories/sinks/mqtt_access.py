@@ -1,5 +1,6 @@
 """How to reach an MQTT broker, with secrets from files that only their owner can read."""
 
+import re
 import ssl
 import stat
 from dataclasses import dataclass
@@ -26,6 +27,14 @@ class Broker:
     def __repr__(self) -> str:
         """Show the address; never the password."""
         return f"{self.host}:{self.port}{' (TLS)' if self.tls else ''}"
+
+
+def topic_base(prefix: str, device: str) -> str:
+    """Return what all topics of ``device`` begin with; raises ConfigError for a name unfit for a topic."""
+    for word, what in ((device, "device name"), (prefix, "prefix")):
+        if not word or re.search(r"[+#\0]", word) or (what == "device name" and "/" in word):
+            raise ConfigError(f"the MQTT {what} {word!r} cannot be part of a topic: leave out + # and /")
+    return f"{prefix}/{device}"
 
 
 def read_password(path: str) -> str:

@@ -15,10 +15,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from paho.mqtt import MQTTException
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from ivories.sinks.mqtt_access import Broker
+from ivories.sinks.mqtt_commands import Incoming
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ QOS: Final = 1
 """At least once: a message lost with a connection is sent again with the next"""
 
 # What a broken or foreign conversation may raise inside the client library.
-_BROKEN: Final = (OSError, ValueError, IndexError, struct.error)
+_BROKEN: Final = (OSError, ValueError, IndexError, struct.error, MQTTException)
 
 
 class MqttLink:
@@ -45,7 +49,7 @@ class MqttLink:
         *,
         client_id: str,
         will: tuple[str, str],
-        on_message: Callable[[str, bytes], None],
+        on_message: Callable[[Incoming], None],
     ) -> None:
         """Prepare; nothing happens before ``step``.
 
@@ -53,7 +57,7 @@ class MqttLink:
             broker: where to connect.
             client_id: unique at the broker.
             will: topic and payload that the broker publishes, retained, when this side dies.
-            on_message: called in ``step`` with topic and payload.
+            on_message: called in ``step`` with what arrives.
         """
         self.connected = False
         self.sessions = 0
@@ -97,11 +101,17 @@ class MqttLink:
         if overdue or self._client.socket() is None:
             self._lost(self._client)
 
-    def publish(self, topic: str, payload: str | bytes, *, retain: bool = False) -> bool:
+    def publish(
+        self, topic: str, payload: str | bytes, *, retain: bool = False, correlation: bytes | None = None
+    ) -> bool:
         """Return whether ``payload`` was taken; it was not when offline or with too much unacknowledged."""
         if not self.connected or self._client is None:
             return False
-        rc = self._client.publish(topic, payload, QOS, retain).rc
+        properties = None
+        if correlation is not None and self._protocol == MQTTv5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation
+        rc = self._client.publish(topic, payload, QOS, retain, properties).rc
         if rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             return False
         self.unacknowledged += 1
@@ -172,7 +182,13 @@ class MqttLink:
         self.unacknowledged -= 1
 
     def _received(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        self._on_message(message.topic, bytes(message.payload))
+        properties = message.properties
+        self._on_message(
+            Incoming(
+                message.topic, bytes(message.payload), message.retain,
+                getattr(properties, "ResponseTopic", ""), getattr(properties, "CorrelationData", None),
+            )
+        )  # fmt: skip
 
     def _lost(self, client: Client) -> None:
         """Make sure that the connection is closed; ``client`` keeps what is to be sent again."""

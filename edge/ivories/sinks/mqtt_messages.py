@@ -1,24 +1,135 @@
-"""The JSON and compact payloads of the MQTT topics, as ``deploy/docs/mqtt.md`` describes them."""
+"""The JSON and compact payloads of the MQTT topics, as ``deploy/docs/mqtt.md`` describes them.
+
+Their JSON schemas are made from these types (``mqtt_schema``).
+"""
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.keyboard import KEYS, LOWEST_PITCH, key_name, pitch_of_key
-from ivories.sinks.records import NoteRecord
+from ivories.sinks.records import Key, NoteRecord, Pitch, SevenBits
 
 SCHEMA: Final = 1
 """Version of the topic tree and of these payloads"""
 
+Count = Annotated[int, Meta(ge=0)]
+WallClock = Annotated[float, Meta(description="seconds since 1970 when the message was made")]
 
-def note_message(event: NoteEvent, origin_ns: int, sequence: int) -> dict[str, Any]:
+
+class NoteMessage(NoteRecord, frozen=True):
+    """``note``: one onset, offset or pedal move."""
+
+    sequence: Annotated[int, Meta(ge=1, description="counts all events since the start")]
+    unix_s: WallClock
+
+
+class KeyDown(msgspec.Struct, frozen=True):
+    """One key that is down."""
+
+    key: Key
+    pitch: Pitch
+    name: str
+    velocity: SevenBits
+
+
+class KeysMessage(msgspec.Struct, frozen=True):
+    """``keys``: which keys are down."""
+
+    hex: Annotated[str, Meta(pattern="^[0-9a-f]{22}$", description="the first bit is A0, the last C8")]
+    pressed: list[KeyDown]
+    t_s: Annotated[float, Meta(description="seconds on the piano's clock")]
+
+
+class PedalMessage(msgspec.Struct, frozen=True):
+    """``pedal``: the sustain pedal."""
+
+    value: SevenBits
+    down: Annotated[bool, Meta(description="value is 64 or more")]
+
+
+class InfoMessage(msgspec.Struct, frozen=True):
+    """``info``: what this piano is."""
+
+    schema: Annotated[int, Meta(description="version of the topic tree")]
+    version: Annotated[str, Meta(description="of Ivories")]
+    device: str
+    keys: int
+    lowest_pitch: int
+    models: dict[str, str]
+    commands: Annotated[list[str], Meta(description="what it takes below set/")]
+
+
+class DelaySpread(msgspec.Struct, frozen=True):
+    """Decision delays in milliseconds; a negative one was seen before it sounded."""
+
+    notes: Annotated[int, Meta(ge=1, description="onsets that these figures are of")]
+    p50: float
+    p95: float
+    max: float
+
+
+class StatsMessage(msgspec.Struct, frozen=True):
+    """``stats``: how it goes. Counts run from the start of the program, so a lost message loses nothing."""
+
+    uptime_s: Annotated[float, Meta(ge=0)]
+    notes: Annotated[int, Meta(ge=0, description="onsets, those taken back included")]
+    retractions: Annotated[int, Meta(ge=0, description="onsets that were taken back")]
+    delay_ms: Annotated[DelaySpread | None, Meta(description="of the onsets since the last stats")]
+    published: Annotated[int, Meta(ge=0, description="events that the broker was given")]
+    dropped: Annotated[int, Meta(ge=0, description="events that the broker was away too long to take")]
+    connections: Annotated[int, Meta(ge=0, description="to the broker")]
+    health: Annotated[
+        dict[str, float],
+        Meta(description="how much each sensor counts: 1 fully, 0 absent or telling nothing"),
+    ]
+    lost: Annotated[dict[str, Count], Meta(description="frames and evidence that came faster than work went")]
+    unix_s: WallClock
+
+
+class RequestMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``set/NAME`` in its JSON form; the value alone as plain text does as well."""
+
+    value: str = ""
+    id: Annotated[str | int | None, Meta(description="comes back in the reply")] = None
+
+
+class ReplyMessage(msgspec.Struct, frozen=True):
+    """``reply``, or the topic that the request asked for: what became of one command."""
+
+    command: str
+    ok: bool
+    value: Annotated[str, Meta(description="as it was understood")]
+    error: Annotated[str | None, Meta(description="one sentence; null when ok")]
+    id: Annotated[str | int | None, Meta(description="that of the request")]
+
+
+MESSAGES: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "note": NoteMessage,
+    "keys": KeysMessage,
+    "pedal": PedalMessage,
+    "info": InfoMessage,
+    "stats": StatsMessage,
+    "set": RequestMessage,
+    "reply": ReplyMessage,
+}
+"""Topic below ``PREFIX/DEVICE/`` -> what its JSON holds"""
+
+
+def unix_s() -> float:
+    """Return the wall clock, in seconds rounded to microseconds."""
+    return round(time.time(), 6)
+
+
+def note_message(event: NoteEvent, origin_ns: int, sequence: int) -> NoteMessage:
     """Return the record of ``event`` with its number (a gap tells of drops) and the wall clock."""
     record = msgspec.structs.asdict(NoteRecord.of(event, origin_ns))
-    return record | {"sequence": sequence, "unix_s": round(time.time(), 6)}
+    return NoteMessage(**record, sequence=sequence, unix_s=unix_s())
 
 
 def keys_hex(state: KeyState | None) -> str:
@@ -26,29 +137,21 @@ def keys_hex(state: KeyState | None) -> str:
     return bytes(np.packbits(np.zeros(KEYS, bool) if state is None else state.pressed)).hex()
 
 
-def keys_message(state: KeyState | None, t_s: float) -> dict[str, Any]:
+def keys_message(state: KeyState | None, t_s: float) -> KeysMessage:
     """Return the keys that are down in ``state`` (None: none) at ``t_s`` seconds."""
     down = [] if state is None else np.flatnonzero(state.pressed).tolist()
     velocity = np.zeros(KEYS, np.uint8) if state is None else state.velocity
-    pressed = [
-        {"key": key, "pitch": pitch_of_key(key), "name": key_name(key), "velocity": int(velocity[key])}
-        for key in down
-    ]
-    return {"hex": keys_hex(state), "pressed": pressed, "t_s": round(t_s, 6)}
+    pressed = [KeyDown(key, pitch_of_key(key), key_name(key), int(velocity[key])) for key in down]
+    return KeysMessage(keys_hex(state), pressed, round(t_s, 6))
 
 
-def pedal_message(value: int) -> dict[str, Any]:
+def pedal_message(value: int) -> PedalMessage:
     """Return the sustain pedal's controller ``value`` 0..127; MIDI counts 64 and more as down."""
-    return {"value": value, "down": value >= 64}
+    return PedalMessage(value, value >= 64)
 
 
-def info_message(device: str, version: str, models: Mapping[str, str]) -> dict[str, Any]:
+def info_message(
+    device: str, version: str, models: Mapping[str, str], commands: tuple[str, ...] = ()
+) -> InfoMessage:
     """Return what this piano is and which version of the topic tree it speaks."""
-    return {
-        "schema": SCHEMA,
-        "version": version,
-        "device": device,
-        "keys": KEYS,
-        "lowest_pitch": LOWEST_PITCH,
-        "models": dict(models),
-    }
+    return InfoMessage(SCHEMA, version, device, KEYS, LOWEST_PITCH, dict(models), list(commands))

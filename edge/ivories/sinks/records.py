@@ -1,46 +1,42 @@
-"""One note event as JSON: the lines of ``JsonLinesSink`` and the messages on the MQTT topic ``note``.
+"""One note event as JSON: the lines of ``JsonLinesSink`` and the messages on the MQTT topic ``note``."""
 
-| field      | unit         | meaning                                                                    |
-|------------|--------------|----------------------------------------------------------------------------|
-| kind       |              | ``onset``, ``offset`` (the key is let go) or ``pedal``                     |
-| key        | 0..87        | A0..C8; null for the pedal                                                 |
-| pitch      | 21..108      | MIDI pitch; null for the pedal                                             |
-| name       |              | scientific pitch name, for example ``F#4``; ``pedal`` for the pedal        |
-| velocity   | 1..127       | of an onset; release velocity 0..127; controller value 0..127 of the pedal |
-| t_s        | seconds      | when it happened in the room, from the start of the take                   |
-| decided_s  | seconds      | when the tracker was sure                                                  |
-| delay_ms   | milliseconds | decided_s - t_s                                                            |
-| confidence | 0..1         |                                                                            |
-| retracts   |              | true: this offset takes back an onset that was a mistake                   |
-"""
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from ivories import clock
 from ivories.datatypes import NoteEvent, NoteKind
 from ivories.keyboard import key_name, pitch_of_key
 
 
-class NoteRecord(msgspec.Struct, frozen=True):
-    """The JSON form of one ``NoteEvent``; the fields are described above."""
+Key = Annotated[int, Meta(ge=0, le=87)]
+Pitch = Annotated[int, Meta(ge=21, le=108)]
+SevenBits = Annotated[int, Meta(ge=0, le=127)]
 
-    kind: str
-    key: int | None
-    pitch: int | None
-    name: str
-    velocity: int
-    t_s: float
-    decided_s: float
-    delay_ms: float
-    confidence: float
-    retracts: bool
+
+class NoteRecord(msgspec.Struct, frozen=True):
+    """The JSON form of one ``NoteEvent``."""
+
+    kind: Annotated[NoteKind, Meta(description="onset, offset (the key is let go) or pedal")]
+    key: Annotated[Key | None, Meta(description="A0..C8; null for the pedal")]
+    pitch: Annotated[Pitch | None, Meta(description="MIDI pitch; null for the pedal")]
+    name: Annotated[str, Meta(description="scientific pitch name, for example F#4; pedal for the pedal")]
+    velocity: Annotated[
+        SevenBits, Meta(description="of an onset 1..127; release velocity; controller value of the pedal")
+    ]
+    t_s: Annotated[float, Meta(description="seconds on the piano's clock: when it happened in the room")]
+    decided_s: Annotated[float, Meta(description="seconds on the same clock: when Ivories was sure")]
+    delay_ms: Annotated[float, Meta(description="decided_s - t_s in milliseconds")]
+    confidence: Annotated[float, Meta(ge=0, le=1)]
+    retracts: Annotated[bool, Meta(description="this offset takes back an onset that was a mistake")]
 
     @classmethod
     def of(cls, event: NoteEvent, origin_ns: int = 0) -> "NoteRecord":
         """Return the record of ``event`` with times counted from ``origin_ns``, rounded to microseconds."""
         pedal = event.kind is NoteKind.PEDAL
         return cls(
-            kind=str(event.kind),
+            kind=event.kind,
             key=None if pedal else event.key,
             pitch=None if pedal else pitch_of_key(event.key),
             name=event_name(event),

@@ -1,0 +1,161 @@
+"""Commands below ``PREFIX/DEVICE/set/``: understood, or refused with a sentence, never trusted.
+
+A command reaches the instrument only as a known name and a known value; everything else about it, such as
+where the answer goes, stays here. The music is served first: requests and replies wait in bounded boxes.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, get_args
+
+import msgspec
+
+from ivories.config import Policy
+from ivories.controls import CommandName, Controls, Request
+from ivories.errors import CommandError
+from ivories.sinks.mqtt_messages import ReplyMessage, RequestMessage
+
+_log = logging.getLogger(__name__)
+
+COMMANDS: Final[dict[str, CommandName]] = {name: name for name in get_args(CommandName)}
+POLICIES: Final = get_args(Policy)
+LARGEST: Final = 1024
+"""Bytes of a command's payload, and of its sender's correlation data"""
+REPLIES: Final = 32
+"""Replies that may wait for the broker; then the oldest are forgotten"""
+_SHOWN: Final = 40  # characters of foreign text in an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message from the broker."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    response_topic: str = ""
+    """MQTT 5: where the sender waits for the answer; empty for nowhere"""
+    correlation: bytes | None = None
+    """MQTT 5: comes back with the answer"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer to publish."""
+
+    topic: str
+    message: ReplyMessage
+    correlation: bytes | None
+
+
+def parse(name: str, payload: bytes) -> RequestMessage:
+    """Return what command ``name`` asks for: JSON with ``value`` and ``id``, or the value as plain text.
+
+    Raises:
+        CommandError: the payload is too long or malformed; the sentence is for the sender.
+    """
+    if name not in COMMANDS:
+        raise CommandError(f"unknown command {_shown(name)} (known: {', '.join(COMMANDS)})")
+    if len(payload) > LARGEST:
+        raise CommandError(f"{len(payload)} bytes are too long for a command (at most {LARGEST})")
+    try:
+        if payload.lstrip().startswith(b"{"):
+            return msgspec.json.decode(payload, type=RequestMessage)
+        return RequestMessage(payload.decode().strip())
+    except UnicodeDecodeError:
+        raise CommandError("the payload is neither text nor JSON") from None
+    except msgspec.DecodeError as error:
+        hint = 'write {"value": "...", "id": "..."}, or the value alone'
+        raise CommandError(f"the payload is not a command: {error}; {hint}") from None
+
+
+def check(name: str, value: str) -> None:
+    """Raise CommandError unless ``value`` is one that command ``name`` may have."""
+    if name == "policy" and value not in POLICIES:
+        raise CommandError(f"no policy {_shown(value)}: choose one of {', '.join(POLICIES)}")
+    if name == "panic" and value.lower() not in {"", "press"}:
+        raise CommandError(f"panic takes no value, not {_shown(value)}: send an empty message, or PRESS")
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is known of a reply while its command is looked at."""
+
+    topic: str
+    name: str
+    correlation: bytes | None
+    request: RequestMessage = field(default_factory=RequestMessage)
+
+    def finished(self, error: str) -> Reply:
+        """Return the reply; an empty ``error`` means that the command was obeyed."""
+        value = self.request.value[:_SHOWN]
+        message = ReplyMessage(self.name[:_SHOWN], not error, value, error or None, self.request.id)
+        return Reply(self.topic, message, self.correlation)
+
+
+class CommandDesk:
+    """Takes the messages below ``BASE/set/`` and keeps the replies; used in the sink's thread.
+
+    Args:
+        base: ``PREFIX/DEVICE``.
+    """
+
+    def __init__(self, base: str) -> None:
+        self.controls: Controls | None = None
+        """Of the instrument; without them every command is refused"""
+        self.replies: deque[Reply] = deque(maxlen=REPLIES)
+        self._topics = f"{base}/set/"
+        self._reply = f"{base}/reply"
+
+    def take(self, incoming: Incoming, obeyed: Callable[[Reply], None]) -> None:
+        """Answer with a refusal, or hand the request to the instrument.
+
+        Args:
+            incoming: a message on a topic below ``BASE/set/``.
+            obeyed: called in the instrument's thread with the reply to publish.
+        """
+        name = incoming.topic.removeprefix(self._topics)
+        reply = _Draft(self._reply, name, incoming.correlation)
+        try:
+            self._understand(incoming, reply)
+            self._ask(reply, obeyed)
+        except CommandError as error:
+            _log.info("MQTT command refused: %s", error)
+            self.replies.append(reply.finished(str(error)))
+
+    def _understand(self, incoming: Incoming, reply: "_Draft") -> None:
+        """Enter into ``reply`` what is understood; raises CommandError at what is not."""
+        if len(incoming.correlation or b"") > LARGEST:
+            reply.correlation = None
+            raise CommandError(f"the correlation data has more than {LARGEST} bytes")
+        reply.topic = self._answer_to(incoming.response_topic)
+        if incoming.retained:
+            raise CommandError("a retained command is not obeyed: publish it without the retain flag")
+        reply.request = parse(reply.name, incoming.payload)
+        check(reply.name, reply.request.value)
+
+    def _ask(self, reply: "_Draft", obeyed: Callable[[Reply], None]) -> None:
+        if self.controls is None:
+            raise CommandError("this piano takes no commands")
+        request = Request(COMMANDS[reply.name], reply.request.value, lambda e: obeyed(reply.finished(e)))
+        if not self.controls.ask(request):
+            raise CommandError("too many commands wait: try again in a second")
+
+    def _answer_to(self, wish: str) -> str:
+        """Return the topic for the answer to a sender who asks for it on the topic ``wish``.
+
+        Elsewhere a sender could make the piano write what only the piano may, or get it thrown out by a
+        broker that does not forgive a forbidden topic.
+        """
+        if not wish:
+            return self._reply
+        if f"{wish}/".startswith(f"{self._reply}/") and not any(sign in wish for sign in "+#\0"):
+            return wish
+        raise CommandError(f"no answer goes to {_shown(wish)}: choose a response topic below {self._reply}/")
+
+
+def _shown(text: str) -> str:
+    """Return foreign ``text`` in quotes, on one line and not too long."""
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}...")

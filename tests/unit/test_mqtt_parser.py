@@ -1,0 +1,170 @@
+"""Commands over MQTT: understood, or refused with one sentence, whatever arrives."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ivories.controls import WAITING, Controls
+from ivories.errors import CommandError
+from ivories.sinks.mqtt_commands import (
+    COMMANDS,
+    LARGEST,
+    POLICIES,
+    REPLIES,
+    CommandDesk,
+    Incoming,
+    check,
+    parse,
+)
+from ivories.sinks.mqtt_messages import ReplyMessage
+
+BASE = "ivories/salon"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text() | st.just("value"), children),
+    max_leaves=8,
+)
+PAYLOADS = (
+    st.binary(max_size=2 * LARGEST)
+    | st.text().map(str.encode)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.fixed_dictionaries(
+        {}, optional={"value": st.sampled_from(POLICIES) | JSON, "id": JSON, "more": JSON}
+    ).map(lambda value: json.dumps(value).encode())
+    | st.sampled_from([*(policy.encode() for policy in POLICIES), b"", b"PRESS"])
+)
+# What a broker lets through as a topic: text without surrogates and NUL.
+TOPICS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=80)
+NAMES = st.sampled_from([*COMMANDS]) | TOPICS
+
+
+@pytest.fixture
+def desk():
+    desk = CommandDesk(BASE)
+    desk.controls = Controls("balanced", POLICIES)
+    return desk
+
+
+def give(desk, name, payload=b"", **more):
+    """Return the only reply to a message, the instrument obeying all that reaches it."""
+    replies = []
+    desk.take(Incoming(f"{BASE}/set/{name}", payload, **more), replies.append)
+    for request in desk.controls.due() if desk.controls else ():
+        request.done("")
+    while desk.replies:
+        replies.append(desk.replies.popleft())
+    (reply,) = replies
+    return reply
+
+
+@pytest.mark.parametrize(
+    "payload", [b"surest", b" surest\n", b'{"value": "surest"}', b' {"value":"surest"} ']
+)
+def test_a_value_comes_as_text_or_as_json(payload):
+    assert parse("policy", payload).value == "surest"
+    check("policy", "surest")
+
+
+@pytest.mark.parametrize("payload", [b"", b"PRESS", b"press", b"{}", b'{"id": 7}'])
+def test_panic_needs_no_value(desk, payload):
+    assert give(desk, "panic", payload).message.ok
+
+
+@pytest.mark.parametrize("identity", ["a1", 7, None])
+def test_the_reply_has_the_identity_of_the_request(desk, identity):
+    payload = json.dumps({"value": "earliest", "id": identity}).encode()
+    assert give(desk, "policy", payload).message == ReplyMessage("policy", True, "earliest", None, identity)
+    payload = json.dumps({"value": "latest", "id": identity}).encode()
+    assert give(desk, "policy", payload).message.id == identity
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "sentence"),
+    [
+        ("tempo", b"120", r"unknown command 'tempo' \(known: policy, panic\)"),
+        ("policy", b"fast", "no policy 'fast': choose one of earliest, balanced, surest"),
+        ("policy", b"", "no policy ''"),
+        ("policy", b"\xff\xfe", "neither text nor JSON"),
+        ("policy", b"{", "not a command: .*write"),
+        ("policy", b'{"value": 3}', "Expected `str`, got `int`.*value"),
+        ("policy", b'{"valu": "surest"}', "unknown field `valu`"),
+        ("policy", b"x" * (LARGEST + 1), "1025 bytes are too long"),
+        ("panic", b"softly", "panic takes no value"),
+    ],
+)
+def test_what_is_wrong_is_said(desk, name, payload, sentence):
+    with pytest.raises(CommandError, match=sentence):
+        check(name, parse(name, payload).value)
+    reply = give(desk, name, payload)
+    assert (reply.message.ok, reply.topic) == (False, f"{BASE}/reply")
+    assert reply.message.error
+
+
+def test_the_answer_goes_where_the_sender_waits_with_its_correlation_data(desk):
+    reply = give(desk, "panic", response_topic=f"{BASE}/reply/me", correlation=b"\0\xff")
+    assert (reply.topic, reply.correlation, reply.message.ok) == (f"{BASE}/reply/me", b"\0\xff", True)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["ivories/salon/status", "ivories/attic/reply/x", "ivories/salon/reply/#", "ivories/salon/replies", "x",
+     "homeassistant/device/ivories_salon/config", "$SYS/x"],
+)  # fmt: skip
+def test_a_sender_cannot_lend_the_rights_of_the_piano(desk, topic):
+    reply = give(desk, "panic", response_topic=topic)
+    assert reply.topic == f"{BASE}/reply"
+    assert "choose a response topic below ivories/salon/reply/" in reply.message.error
+
+
+def test_retained_commands_endless_correlation_and_pianos_without_controls_are_refused(desk):
+    assert "retain" in give(desk, "panic", retained=True).message.error
+    reply = give(desk, "panic", correlation=b"x" * (LARGEST + 1))
+    assert (reply.correlation, reply.message.ok) == (None, False)
+    desk.controls = None
+    assert "takes no commands" in give(desk, "panic").message.error
+
+
+def test_a_flood_is_bounded_on_the_way_in_and_out(desk):
+    for _ in range(1000):
+        desk.take(Incoming(f"{BASE}/set/panic", b""), desk.replies.append)
+    assert len(desk.controls.due()) == WAITING
+    assert len(desk.replies) == REPLIES
+    assert "too many commands wait" in desk.replies[-1].message.error
+
+
+@given(
+    NAMES,
+    PAYLOADS,
+    st.booleans(),
+    TOPICS | TOPICS.map(lambda t: f"{BASE}/reply/{t}"),
+    st.binary() | st.none(),
+)
+def test_whatever_arrives_there_is_one_answer_and_nothing_unknown_reaches_the_instrument(
+    name, payload, retained, response_topic, correlation
+):
+    desk = CommandDesk(BASE)
+    desk.controls = Controls("balanced", POLICIES)
+    replies = []
+    incoming = Incoming(f"{BASE}/set/{name}", payload, retained, response_topic, correlation)
+    desk.take(incoming, replies.append)
+    requests = desk.controls.due()
+    assert len(requests) + len(desk.replies) == 1
+    for request in requests:
+        assert not retained
+        assert request.name in COMMANDS
+        assert (
+            request.value in POLICIES if request.name == "policy" else request.value.lower() in ("", "press")
+        )
+        request.done("")
+    (reply,) = [*replies, *desk.replies]
+    assert reply.message.ok == bool(requests)
+    assert reply.topic == f"{BASE}/reply" or reply.topic.startswith(f"{BASE}/reply/")
+    assert not set("+#\0") & set(reply.topic)
+    assert reply.correlation == correlation
+    text = msgspec.json.encode(reply.message)
+    assert msgspec.json.decode(text, type=ReplyMessage) == reply.message
+    assert len(text) < 4096
+    assert "\n" not in (reply.message.error or "")
