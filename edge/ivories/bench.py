@@ -1,109 +1,208 @@
-"""``ivories bench``: time per stage, decision delays and share of real time, on one core."""
+"""``ivories bench``: time per stage and share of real time on one core, or latencies through the threads."""
 
 import os
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from ivories import native
-from ivories.app import Application
-from ivories.clock import SECOND, now_ns
+from ivories.app import Application, Network
+from ivories.clock import MILLISECOND
 from ivories.config import Config
-from ivories.datatypes import KeyState, NoteEvent, NoteKind
-from ivories.live import Live
-from ivories.media import Media, probe
-from ivories.report import decision_delays, notes_of_events, stage_table
+from ivories.errors import ConfigError, IvoriesError, SourceError
+from ivories.histogram import check_name, lines, write_picture
+from ivories.inference.manifest import Channel
+from ivories.latency import Played, play
+from ivories.media import probe
+from ivories.report import decision_delays, latency_table, notes_of_events, stage_table
 from ivories.resources import bundled_take
+from ivories.runtime.timing import StageTimes
 from ivories.scoring import read_notes
 from ivories.sinks.memory import MemorySink
 from ivories.sources.sound_file import SoundFileSource
-from ivories.sources.video_file import VideoFileSource
 from ivories.transcribe import Recording, prepare, transcribe
 
 
-def run(config: Config, source: Path | None, *, latency: bool, console: Console) -> None:
-    """Measure with ``source`` (default: the bundled take) and print tables."""
-    media = probe(source or bundled_take())
-    recording = prepare(Recording(audio=media if media.audio else None, video=media if media.video else None))
-    if latency:
-        _paced(config, recording, media, console)
-    else:
-        _fast(config, recording, media, console)
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for."""
+
+    sources: tuple[Path, ...] = ()
+    """Recordings; none = the bundled take"""
+    latency: bool = False
+    picture: Path | None = None
+    audio_only: bool = False
+    video_only: bool = False
 
 
-def _fast(config: Config, recording: Recording, media: Media, console: Console) -> None:
-    core = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
-    app = Application(config, audio=recording.audio is not None, video=recording.video is not None)
-    start, cpu = time.perf_counter(), time.process_time()
-    transcript = transcribe(app, recording, [MemorySink()])
-    wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu
-    console.print(stage_table(app.times, transcript.media_s, wall_s))
-    console.print(
-        f"One core ({native.simd()}): {cpu_s:.2f} s of CPU for {transcript.media_s:.1f} s of material = "
-        f"{100 * cpu_s / transcript.media_s:.1f} % of the core, decoding the file included."
-    )
-    truth = media.path.with_suffix(".mid")
-    if truth.exists():
-        delays = decision_delays(read_notes(truth), notes_of_events(transcript.events))
-        if delays is not None:
-            console.print(
-                f"Decision after the acoustic onset, {delays.notes} right notes: "
-                f"median {delays.median:.0f} ms, mean {delays.mean:.0f} ms, "
-                f"p95 {delays.p95:.0f} ms, p99 {delays.p99:.0f} ms."
-            )
+def run(config: Config, request: Request, console: Console) -> None:
+    """Measure and print tables.
+
+    Raises:
+        ConfigError: options that exclude each other.
+        IvoriesError: nothing is left to measure: a recording cannot be read, no network can be loaded.
+    """
+    if request.audio_only and request.video_only:
+        raise ConfigError("--audio-only and --video-only exclude each other")
+    if request.picture is not None and not request.latency:
+        raise ConfigError("--picture draws latencies: add --latency")
+    if request.picture is not None:
+        check_name(request.picture)
+    played = []
+    for source in request.sources or (bundled_take(),):
+        recording, app = _prepare(config, source, request, console)
+        try:
+            if request.latency:
+                console.print(f"Playing {source.name} at its own speed, {recording.duration_s:.0f} s ...")
+                played.append(play(app, recording, source.with_suffix(".mid")))
+            else:
+                _fast(app, recording, source, console)
+            _delays(app, recording, console)
+        finally:
+            app.close()
+    if played:
+        _tell(played, request.picture, console)
 
 
-class _Stamps(MemorySink):
-    """Remembers when each event left."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left: list[tuple[NoteEvent, int]] = []
-
-    def send(self, event: NoteEvent, state: KeyState) -> None:
-        super().send(event, state)
-        self.left.append((event, now_ns()))
-
-
-def _paced(config: Config, recording: Recording, media: Media, console: Console) -> None:
-    """Play the recording through the real threads at its own speed."""
-    app = Application(config, audio=recording.audio is not None, video=recording.video is not None)
-    stamps = _Stamps()
-    epoch_ns = now_ns() + SECOND  # one zero for sound and pictures, once both are open
-    live = Live(
-        app,
-        app.instrument([stamps], recording.calibration),
-        (lambda: SoundFileSource(media.path, realtime=True, epoch_ns=epoch_ns)) if recording.audio else None,
-        (lambda: VideoFileSource(media.path, realtime=True, epoch_ns=epoch_ns)) if recording.video else None,
-        recording.calibration,
-    )
-    console.print(f"Playing {media.path.name} at its own speed, {media.duration_s:.0f} s ...")
-    live.run()
-    onsets = [(e, left) for e, left in stamps.left if e.kind is NoteKind.ONSET]
-    table = Table(title=f"Latency of {len(onsets)} onsets, ms", title_justify="left")
-    for name in ("path", "median", "p95", "p99", "max", "jitter (p95 - median)"):
-        table.add_column(name, justify="left" if name == "path" else "right")
-    decided = np.array([left - e.decided_ns for e, left in onsets]) / 1e6
-    total = np.array([left - e.t_ns for e, left in onsets]) / 1e6
-    for name, values in (
-        ("newest sensor data -> note sent", decided),
-        ("estimated onset -> note sent", total),
+def _prepare(
+    config: Config, source: Path, request: Request, console: Console
+) -> tuple[Recording, Application]:
+    """Return the part of ``source`` that can be measured, and the networks for it; say what is missing."""
+    media = probe(source)
+    senses = {}
+    missing: dict[str, IvoriesError] = {}
+    for sense, here, unwanted in (
+        ("audio", media.audio, request.video_only),
+        ("video", media.video, request.audio_only),
     ):
-        if len(values):
-            p50, p95, p99 = np.percentile(values, [50, 95, 99])
-            row = (p50, p95, p99, values.max(), p95 - p50)
-            table.add_row(name, *(f"{x:.1f}" for x in row))
-    console.print(table)
-    if len(total):
-        _histogram(total, console)
-    app.close()
+        if unwanted:
+            continue
+        try:
+            if not here:
+                what = "sound" if sense == "audio" else "pictures"
+                raise SourceError(f"{source.name} has no {what}")
+            Application(config, audio=sense == "audio", video=sense == "video").close()
+            senses[sense] = media
+        except IvoriesError as error:
+            missing[sense] = error
+    if not senses:
+        raise next(iter(missing.values()))
+    recording = prepare(Recording(senses.get("audio"), senses.get("video")))
+    if "video" in senses and recording.video is None:
+        missing["video"] = SourceError(f"no keyboard found in the pictures of {source.name}")
+    for sense, reason in missing.items():
+        console.print(f"Without {sense}: {reason}", style="yellow", markup=False)
+    return recording, Application(
+        config, audio=recording.audio is not None, video=recording.video is not None
+    )
 
 
-def _histogram(values_ms: "np.ndarray[tuple[int], np.dtype[np.float64]]", console: Console) -> None:
-    counts, edges = np.histogram(values_ms, bins=np.arange(-120, 181, 20))
-    for count, low in zip(counts, edges, strict=False):
-        console.print(f"{low:6.0f} ms {'#' * round(50 * count / max(counts.max(), 1))} {count}", markup=False)
+def _fast(app: Application, recording: Recording, source: Path, console: Console) -> None:
+    app.times = StageTimes(time.thread_time_ns)  # so that other programs on this computer do not count
+    with _one_core():
+        start, cpu = time.perf_counter(), time.process_time()
+        transcript = transcribe(app, recording, [MemorySink()])
+        wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu
+    media_s = transcript.media_s
+    stages_s = sum(row.total_s for row in app.times.summary())
+    console.print(stage_table(app.times, media_s, wall_s, "CPU time"))
+    console.print(
+        f"One core ({native.simd()}), {_senses(recording)}: all stages take {stages_s:.2f} s for "
+        f"{media_s:.1f} s of material = {100 * stages_s / media_s:.1f} % of the core, "
+        f"{media_s / stages_s:.0f} x real time; with reading the file {100 * cpu_s / media_s:.1f} % "
+        f"({cpu_s:.2f} s of CPU)."
+    )
+    truth = source.with_suffix(".mid")
+    if not truth.exists():
+        console.print(f"Without {truth.name}: no delays against the truth.", style="yellow", markup=False)
+        return
+    delays = decision_delays(read_notes(truth), notes_of_events(transcript.events))
+    if delays is not None:
+        console.print(
+            f"Decision after the acoustic onset, policy {app.config.decoding.policy}, "
+            f"{delays.notes} right notes: median {delays.median:.0f} ms, mean {delays.mean:.0f} ms, "
+            f"p95 {delays.p95:.0f} ms, p99 {delays.p99:.0f} ms, max {delays.maximum:.0f} ms."
+        )
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep this thread, and what it starts, on one core meanwhile."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _delays(app: Application, recording: Recording, console: Console) -> None:
+    """Print what the stages say of their own delays."""
+    if app.audio is not None and recording.audio is not None:
+        spec = app.audio_spec
+        source = SoundFileSource(recording.audio.path)
+        source.close()
+        path = app.audio_path(source.rate)
+        horizons = [round(1e3 * channel.horizon * spec.hop / spec.rate) for channel in _onsets(app.audio)]
+        console.print(
+            f"Stated delays, sound: blocks of {app.config.audio.period_ms:.0f} ms from the sound card, front "
+            f"end {path.delay_ns / MILLISECOND:.1f} ms (from {source.rate} Hz), hop "
+            f"{1e3 * spec.hop / spec.rate:.0f} ms, horizons {_list(horizons)} ms."
+        )
+    if app.video is not None:
+        frames = [channel.horizon for channel in _onsets(app.video)]
+        console.print(
+            f"Stated delays, pictures: horizons {_list(frames)} frames; negative = before it sounds."
+        )
+
+
+def _tell(played: Sequence[Played], picture: Path | None, console: Console) -> None:
+    """Print what all takes together taught."""
+    for sentence in dict.fromkeys(sentence for take in played for sentence in take.missing):
+        console.print(sentence, style="yellow", markup=False)
+    console.print(
+        latency_table("Every step through the real threads, ms", _joined([p.steps for p in played]))
+    )
+    onsets = _joined([take.onsets for take in played])
+    console.print(latency_table("From the sound of a right note, ms, by the sensor that decided", onsets))
+    right, others = sum(take.right for take in played), sum(take.others for take in played)
+    lost = {name: sum(take.dropped[name] for take in played) for name in played[0].dropped}
+    console.print(
+        f"{right} right notes, {others} others; not looked at in time: "
+        + ", ".join(f"{count} {name}" for name, count in lost.items())
+        + "."
+    )
+    groups = {path: values for (path, where), values in onsets.items() if "MIDI" in where and len(values)}
+    if len(groups) > 1:
+        groups = {"both": np.concatenate(list(groups.values())), **groups}
+    for path, values in groups.items():
+        console.print(f"{path}: from the sound to the bytes at the MIDI port")
+        for line in lines(values):
+            console.print(line, markup=False, highlight=False)
+    if picture is not None:
+        write_picture(picture, "From the sound of a note to its bytes at the MIDI port", groups)
+        console.print(f"Drew it into {picture}")
+
+
+def _onsets(network: Network) -> list[Channel]:
+    return [channel for channel in network.manifest.channels if channel.kind == "onset"]
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return "/".join(map(str, numbers))
+
+
+def _senses(recording: Recording) -> str:
+    return " and ".join(
+        name for name, part in (("sound", recording.audio), ("pictures", recording.video)) if part is not None
+    )
+
+
+def _joined(takes: Sequence[dict[tuple[str, str], np.ndarray]]) -> dict[tuple[str, str], np.ndarray]:
+    keys = dict.fromkeys(key for take in takes for key in take)
+    return {key: np.concatenate([take[key] for take in takes if key in take]) for key in keys}

@@ -180,18 +180,27 @@ def devices() -> None:
 
 @cli.command()
 def bench(
-    source: Annotated[
-        Path | None, typer.Argument(help="Recording to measure with; default: the bundled take.")
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings to measure with; default: the bundled take.")
     ] = None,
     latency: Annotated[
-        bool, typer.Option("--latency", help="Play it paced through the real threads.")
+        bool, typer.Option("--latency", help="Play them paced through the real threads.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="SVG", help="With --latency: draw the histograms into this file.")
+    ] = None,
+    audio_only: Annotated[bool, typer.Option("--audio-only", help="Ignore pictures.")] = False,
+    video_only: Annotated[bool, typer.Option("--video-only", help="Ignore sound.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Measure time per stage, delays, and the share of real time on one core."""
     from ivories import bench as measurement
 
-    measurement.run(_begin(config), source, latency=latency, console=Console())
+    request = measurement.Request(
+        sources=tuple(sources or ()), latency=latency, picture=picture, audio_only=audio_only,
+        video_only=video_only,
+    )  # fmt: skip
+    measurement.run(_begin(config), request, Console())
 
 
 @config_cli.command("check")

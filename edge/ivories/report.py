@@ -1,16 +1,16 @@
 """What a take came to: notes out of events, delays against the truth, tables for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
 from ivories.clock import seconds
 from ivories.datatypes import NoteEvent, NoteKind
 from ivories.keyboard import pitch_of_key
-from ivories.runtime.timing import StageTimes
+from ivories.runtime.timing import Spread, StageTimes
 from ivories.scoring import NOTE_DTYPE, NoteScores, matched_pairs
 
 DECIDED_DTYPE = np.dtype([*NOTE_DTYPE.descr, ("decided_s", "f8")])
@@ -80,11 +80,11 @@ def score_table(scores: NoteScores, delays: Delays | None) -> Table:
     return table
 
 
-def stage_table(times: StageTimes, media_s: float, wall_s: float) -> Table:
-    """Return time per stage for ``media_s`` seconds of sound and pictures."""
-    table = Table(title=f"Time per stage for {media_s:.1f} s of material", title_justify="left")
+def stage_table(times: StageTimes, media_s: float, wall_s: float, clock: str = "Time") -> Table:
+    """Return time per stage for ``media_s`` seconds of sound and pictures; ``clock``: what was measured."""
+    table = Table(title=f"{clock} per stage for {media_s:.1f} s of material", title_justify="left")
     for name in ("stage", "calls", "median", "p95", "p99", "max", "of real time"):
-        table.add_column(name, justify="left" if name == "stage" else "right")
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=name == "stage")
     total = 0.0
     for row in times.summary():
         total += row.total_s
@@ -92,6 +92,20 @@ def stage_table(times: StageTimes, media_s: float, wall_s: float) -> Table:
         table.add_row(row.name, str(row.calls), *figures, f"{100 * row.total_s / max(media_s, 1e-9):.2f} %")
     table.add_section()
     table.add_row("all stages", "", "", "", "", "", f"{100 * total / max(media_s, 1e-9):.2f} %")
-    table.add_row("whole run, reading files included", "", "", "", "", f"{wall_s:.2f} s",
+    table.add_row("whole run with files", "", "", "", "", f"{wall_s:.2f} s",
                   f"{100 * wall_s / max(media_s, 1e-9):.1f} %")  # fmt: skip
+    return table
+
+
+def latency_table(title: str, rows: Mapping[tuple[str, str], ArrayLike]) -> Table:
+    """Return how milliseconds lie, one row per (path, step) that has any."""
+    table = Table(title=title, title_justify="left")
+    for name in ("path", "step", "count", "median", "p95", "p99", "max", "jitter"):
+        table.add_column(name, justify="left" if name in {"path", "step"} else "right", no_wrap=True)
+    for (path, step), values in rows.items():
+        if not np.size(values):
+            continue
+        x = Spread.of(values)
+        figures = (f"{ms:.2f}" for ms in (x.median, x.p95, x.p99, x.maximum, x.jitter))
+        table.add_row(path, step, str(x.count), *figures)
     return table
