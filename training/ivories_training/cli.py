@@ -8,7 +8,9 @@ import typer
 
 from ivories.cli import run_cli
 from ivories_training.audio.commands import commands as audio_commands
+from ivories_training.audio.commands import evaluate as evaluate_audio
 from ivories_training.video.commands import commands as video_commands
+from ivories_training.video.commands import evaluate as evaluate_video
 
 cli = typer.Typer(
     help="Train, quantize, export and evaluate the two networks of Ivories.",
@@ -18,6 +20,10 @@ cli = typer.Typer(
 )
 cli.add_typer(audio_commands, name="audio")
 cli.add_typer(video_commands, name="video")
+evaluation = typer.Typer(help="Score an int8 file through the device's own stages.", no_args_is_help=True)
+evaluation.command("audio")(evaluate_audio)
+evaluation.command("video")(evaluate_video)
+cli.add_typer(evaluation, name="evaluate")
 
 
 def main() -> NoReturn:

@@ -1,4 +1,4 @@
-"""The words after ``ivories-train audio``."""
+"""The words after ``ivories-train audio``, and ``ivories-train evaluate audio``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from rich.console import Console
 from ivories.errors import ConfigError
 from ivories.inference.manifest import load_manifest
 
-commands = typer.Typer(help="The audio network: train it, and see how well it hears.", no_args_is_help=True)
+commands = typer.Typer(help="The audio network: train it.", no_args_is_help=True)
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -32,7 +32,6 @@ def train(
     typer.echo(f"wrote {build(chosen, run, models)}")
 
 
-@commands.command()
 def evaluate(
     folder: Annotated[
         Path | None, typer.Argument(help="Recordings with MIDI files of the same names.")
@@ -41,33 +40,47 @@ def evaluate(
     config: Annotated[Path, typer.Option(help="Names pianos and performances of the test split.")] = CONFIGS
     / "audio.toml",
     performances: Annotated[Path | None, typer.Option(help="Folder of MIDI performances.")] = None,
-    excerpts: Annotated[int, typer.Option(help="Rendered test excerpts; 0: none.")] = 20,
+    excerpts: Annotated[int, typer.Option(min=0, help="Rendered test excerpts; 0: none.")] = 20,
+    frontier: Annotated[
+        Path | None, typer.Option(metavar="F.svg", help="Sweep thresholds; draw onset F1 against delay here.")
+    ] = None,
+    peers: Annotated[bool, typer.Option("--peers", help="Score basic-pitch and Transkun beside.")] = False,
+    peers_from: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Python environment that has them; default PATH.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="F", help="Write everything here.")] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the scores into the manifest and the model card.")
+    ] = False,
 ) -> None:
-    """Score the int8 file on recordings, on rendered test pieces, and where no piano plays."""
+    """Score the int8 file of the audio network on recordings, rendered pieces, and where no piano plays."""
     from ivories_training.audio import evaluate as judge
+    from ivories_training.audio import frontier as curve
     from ivories_training.audio import settings as experiment
     from ivories_training.audio.listener import Listener
+    from ivories_training.audio.tables import WIDTH, tables
 
     manifest = load_manifest(model)
     if not manifest.thresholds:
         raise ConfigError(f"{model} has no commit thresholds: export the model again")
-    listener = Listener(manifest, model.parent)
     settings = experiment.adjusted(experiment.load(config), None, performances, None)
-    material = {}
-    if folder is not None:
-        takes = judge.pairs(listener, folder)
-        material |= {take.name: [take] for take in takes}
-    if excerpts:
-        material["rendered, clean"] = judge.rendered(listener, settings, excerpts, 0.0)
-        material["rendered, rooms and noise"] = judge.rendered(listener, settings, excerpts, 1.0)
-    rows = [
-        judge.score(name, policy, takes, thresholds)
-        for name, takes in material.items()
-        for policy, thresholds in manifest.thresholds.items()
-    ]
-    console = Console(width=170)
-    console.print(judge.table(rows))
-    for policy, thresholds in manifest.thresholds.items():
-        console.print(
-            f"false notes per 10 s without a piano, {policy}: {judge.false_notes(listener, thresholds):.2f}"
+    wanted = judge.Wanted(folder, excerpts, frontier is not None, peers or peers_from is not None, peers_from)
+    with Console(stderr=True).status("") as status:
+        report = judge.run(
+            Listener(manifest, model.parent), settings, wanted, lambda words: status.update(f"{words} ...")
         )
+    console = Console(width=WIDTH)
+    for table in tables(report):
+        console.print(table)
+    for sentence in report.missing:
+        typer.echo(sentence)
+    if frontier is not None:
+        curve.picture(report.frontier, frontier)
+        typer.echo(f"wrote {frontier}")
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_bytes(judge.to_json(report, manifest))
+        typer.echo(f"wrote {json}")
+    if write:
+        judge.write_scores(model, report)
+        typer.echo(f"wrote the scores into {model} and {model.parent / 'README.md'}")

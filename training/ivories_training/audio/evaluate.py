@@ -1,202 +1,193 @@
 """Scores of the exported int8 file, through the device's own stages, judged by mir_eval.
 
-Three kinds of material: (sound, MIDI) pairs in a folder; rendered pieces of the test split on a piano never
-trained on (clean, and in a noisy room); and sounds without a piano, where every note is false.
+Three kinds of material: recordings with MIDI files beside them; rendered pieces of the test split on a piano
+never trained on, under several conditions; and sounds without a piano, where every note is false.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
-import numpy as np
-import soundfile
-import soxr
-from numpy.typing import NDArray
-from rich.table import Table
 
-from ivories.datatypes import Float32, KeyEvidence, Origin
-from ivories.errors import SourceError
+from ivories.datatypes import Origin
+from ivories.inference.manifest import Manifest, load_manifest
 from ivories.report import notes_of_events
-from ivories.scoring import matched_pairs, read_notes, score_notes
-from ivories_training.audio.calibrate import notes_of
-from ivories_training.audio.dataset import maker
-from ivories_training.audio.excerpts import PREROLL_S
-from ivories_training.audio.labels import HOP_S
+from ivories_training.audio import conditions, peers
+from ivories_training.audio.card import FALSE_NOTES, audio_card
+from ivories_training.audio.frontier import FrontierPoint
+from ivories_training.audio.frontier import measure as measure_frontier
+from ivories_training.audio.judged import decide
 from ivories_training.audio.listener import Listener
-from ivories_training.audio.room import Recorder
-from ivories_training.audio.sample_bank import RATE
+from ivories_training.audio.measures import Row, row
+from ivories_training.audio.parts import Part, by_chord, by_register
 from ivories_training.audio.settings import Settings
+from ivories_training.audio.takes import Take, recordings, rendered
 from ivories_training.thresholds import track
 
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
+RECORDINGS: Final = "all recordings"
+RENDERED: Final = "rendered, "
+"""and a condition"""
+IN_PARTS: Final = "balanced"
+"""Policy whose notes are split by register and chord size"""
+SILENT_SECONDS: Final = 20.0
+"""Of each sound without a piano, at each level"""
+
+Policies = Mapping[str, Sequence[float]]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Take:
-    """A recording and what was played in it."""
+class FalseNotes:
+    """Notes told where no piano plays."""
 
-    name: str
-    evidence: Sequence[KeyEvidence]
-    truth: NDArray[np.void]
-    """NOTE_DTYPE"""
-
-
-@dataclass(frozen=True)
-class Row:
-    """Scores of several takes under one policy, weighted by their notes."""
-
-    name: str
+    sound: str
     policy: str
-    f1: float
-    f1_25ms: float
-    f1_offset: float
-    f1_velocity: float
-    precision: float
-    recall: float
-    delay_mean_ms: float
-    delay_p95_ms: float
-    octave_share: float
-    """Of the false notes: an octave (or two) from a right one"""
-    repeat_recall: float
-    """Of notes within 0.4 s of the last on the same key"""
-    chord_recall: float
-    """Of notes struck with four or more others"""
-    velocity_r: float
+    per_10_s: float
 
 
-def load_sound(path: Path) -> Float32:
-    """Return a recording mixed to mono at 16 kHz.
+@dataclass(frozen=True)
+class Wanted:
+    """What to judge by."""
+
+    folder: Path | None = None
+    """Recordings with MIDI files of the same names"""
+    excerpts: int = 20
+    """Rendered test excerpts; 0: none"""
+    frontier: bool = False
+    peers: bool = False
+    peers_from: Path | None = None
+    """Python environment with the other programs; PATH is looked through after it"""
+
+
+@dataclass
+class Report:
+    """Everything that was measured."""
+
+    rows: list[Row] = field(default_factory=list)
+    """Own scores per material and policy"""
+    parts: list[Part] = field(default_factory=list)
+    """At ``IN_PARTS``: by register, then by chord size"""
+    false_notes: list[FalseNotes] = field(default_factory=list)
+    frontier: list[FrontierPoint] = field(default_factory=list)
+    peers: list[Row] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    """Peers that are not installed, and how they would be"""
+
+
+def run(listener: Listener, settings: Settings, wanted: Wanted, say: Say = lambda _: None) -> Report:
+    """Measure what is wanted; ``say`` is told what is going on.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: a folder holds no recordings, or pianos or performances are missing.
+        ConfigError: a peer does not work.
     """
-    try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise SourceError(f"cannot read the recording {path}: {error}") from error
-    return np.ascontiguousarray(soxr.resample(samples.mean(axis=1), rate, RATE), np.float32)
+    report, policies = Report(), listener.manifest.thresholds
+    # Missing programs are told of before minutes of work, not after.
+    found, report.missing = peers.find(wanted.peers_from) if wanted.peers else ({}, [])
+    if wanted.folder is not None:
+        say(f"hearing the recordings in {wanted.folder}")
+        takes = recordings(listener, wanted.folder)
+        for take in takes:
+            _add_rows(report, take.name, [take], policies)
+        if len(takes) > 1:
+            _add_rows(report, RECORDINGS, takes, policies)
+        _add_rest(report, RECORDINGS, takes, policies, wanted, found, say)
+    for condition in conditions.CONDITIONS if wanted.excerpts else ():
+        name = RENDERED + condition
+        say(f"rendering and hearing: {name}")
+        takes = rendered(listener, settings, wanted.excerpts, condition)
+        _add_rows(report, name, takes, policies)
+        if condition == conditions.CLEAN:
+            _add_rest(report, name, takes, policies, wanted, found, say)
+    say("hearing what is no piano")
+    report.false_notes = false_notes(listener, policies)
+    return report
 
 
-def pairs(listener: Listener, folder: Path) -> list[Take]:
-    """Hear every sound in ``folder`` that has a MIDI file of the same name beside it.
-
-    Raises:
-        SourceError: there is none.
-    """
-    takes = []
-    for sound in sorted(p for p in folder.glob("*") if p.suffix.lower() in SOUNDS):
-        midi = sound.with_suffix(".mid")
-        if midi.is_file():
-            # A second of silence at the end lets the last horizons speak.
-            samples = np.concatenate([load_sound(sound), np.zeros(RATE, np.float32)])
-            takes.append(Take(sound.stem, listener.hear(samples), read_notes(midi)))
-    if not takes:
-        raise SourceError(f"no recording with a MIDI file of the same name in {folder}")
-    return takes
+def _add_rows(report: Report, name: str, takes: Sequence[Take], policies: Policies) -> None:
+    report.rows += [
+        row(name, policy, [decide(take, thresholds) for take in takes])
+        for policy, thresholds in policies.items()
+    ]
 
 
-def rendered(listener: Listener, settings: Settings, count: int, strength: float) -> list[Take]:
-    """Render and hear ``count`` test excerpts; ``strength`` 0 is dry and clean, 1 as in training."""
-    drawn = maker(replace_excerpts(settings, strength), "test")
-    takes = []
-    for index in range(count):
-        samples, played = drawn.sound(index)
-        evidence = listener.hear(samples)[round(PREROLL_S / HOP_S) :]
-        shift = round(PREROLL_S * 1e9)
-        evidence = [replace(e, t_ns=e.t_ns - shift) for e in evidence]
-        truth = notes_of(played, 0.0, drawn.config.seconds - listener.model.delay_ns / 1e9)
-        takes.append(Take(f"{played.name} {index}", evidence, truth))
-    return takes
+def _add_rest(
+    report: Report,
+    name: str,
+    takes: Sequence[Take],
+    policies: Policies,
+    wanted: Wanted,
+    found: Mapping[str, Path],
+    say: Say,
+) -> None:
+    """Add parts, frontier and peers."""
+    if IN_PARTS in policies:
+        judged = [decide(take, policies[IN_PARTS]) for take in takes]
+        report.parts += [*by_register(name, judged), *by_chord(name, judged)]
+    if wanted.frontier:
+        say(f"sweeping thresholds: {name}")
+        report.frontier += measure_frontier(name, takes, policies)
+    for peer, command in found.items():
+        say(f"running {peer}: {name}")
+        told = peers.transcribe(peer, command, takes)
+        if name == RECORDINGS:
+            report.peers += [row(one.take.name, peer, [one]) for one in told]
+        if name != RECORDINGS or len(told) > 1:
+            report.peers.append(row(name, peer, told))
 
 
-def replace_excerpts(settings: Settings, strength: float) -> Settings:
-    """Return ``settings`` with excerpts of piano alone and this much of rooms and noise."""
-    excerpts = replace(settings.excerpts, strength=strength, background=0.0, invented=0.0)
-    return msgspec.structs.replace(settings, excerpts=excerpts)
+def false_notes(listener: Listener, policies: Policies, seconds: float = SILENT_SECONDS) -> list[FalseNotes]:
+    """Return the notes told per 10 s of each sound of ``conditions.SOUNDS``."""
+    result = []
+    for sound in conditions.SOUNDS:
+        heard = [listener.hear(samples) for samples in conditions.without_piano(sound, seconds)]
+        for policy, thresholds in policies.items():
+            told = sum(len(notes_of_events(track(e, Origin.AUDIO, thresholds))) for e in heard)
+            result.append(FalseNotes(sound, policy, told / (len(heard) * seconds / 10)))
+    return result
 
 
-def false_notes(listener: Listener, policy: Sequence[float], seconds: float = 20.0) -> float:
-    """Return notes per 10 s found where no piano plays: noise, talk, claps, hum, near silence."""
-    rng = np.random.default_rng(5)
-    recorder, count, rounds = Recorder(rng, rooms=8), 0, 12
-    for _ in range(rounds):
-        evidence = listener.hear(recorder.background(round(seconds * RATE), rng))
-        count += len(notes_of_events(track(evidence, Origin.AUDIO, policy)))
-    return count / (rounds * seconds / 10)
+_KEPT: Final = (
+    "f1",
+    "f1_25ms",
+    "f1_offset",
+    "f1_velocity",
+    "frame_f1",
+    "velocity_r",
+    "delay_mean_ms",
+    "delay_p95_ms",
+)
 
 
-def score(name: str, policy: str, takes: Sequence[Take], thresholds: Sequence[float]) -> Row:
-    """Run the tracker over ``takes`` and judge what it decides."""
-    scores, weights, delays = [], [], list[float]()
-    false, octaves = 0, 0
-    repeats, chords = list[bool](), list[bool]()
-    for take in takes:
-        notes = notes_of_events(track(take.evidence, Origin.AUDIO, thresholds))
-        scores.append(score_notes(take.truth, notes))
-        weights.append(len(take.truth))
-        right = matched_pairs(take.truth, notes)
-        found = np.isin(np.arange(len(take.truth)), right[:, 0])
-        delays += list((notes["decided_s"][right[:, 1]] - take.truth["onset_s"][right[:, 0]]) * 1e3)
-        wrong = notes[~np.isin(np.arange(len(notes)), right[:, 1])]
-        false += len(wrong)
-        octaves += sum(_beside(note, take.truth) for note in wrong)
-        repeats += list(found[_repeats(take.truth)])
-        chords += list(found[_chords(take.truth)])
-    mean = {
-        field: float(np.average([getattr(s, field) for s in scores], weights=weights))
-        for field in ("f1", "f1_25ms", "f1_offset", "f1_velocity", "precision", "recall")
-    }
-    late = np.array(delays) if delays else np.array([np.nan])
-    return Row(
-        name=name,
-        policy=policy,
-        **mean,
-        delay_mean_ms=float(late.mean()),
-        delay_p95_ms=float(np.percentile(late, 95)),
-        octave_share=octaves / max(1, false),
-        repeat_recall=float(np.mean(repeats)) if repeats else np.nan,
-        chord_recall=float(np.mean(chords)) if chords else np.nan,
-        velocity_r=float(np.nanmean([s.velocity_r for s in scores])),
-    )
+def manifest_scores(rows: Sequence[Row], false: Sequence[FalseNotes] = ()) -> dict[str, float]:
+    """Return ``material/policy/measure`` -> value for a manifest; measures that say nothing are left out."""
+    scores = {f"{r.name}/{r.policy}/{name}": getattr(r, name) for r in rows for name in _KEPT}
+    scores |= {f"{one.sound}/{one.policy}/{FALSE_NOTES}": one.per_10_s for one in false}
+    return {name: round(float(value), 4) for name, value in scores.items() if math.isfinite(value)}
 
 
-def _beside(note: np.void, truth: NDArray[np.void]) -> bool:
-    """Whether a false note lies one or two octaves from a note struck at the same time."""
-    near = truth["pitch"][np.abs(truth["onset_s"] - note["onset_s"]) < 0.05]
-    return bool(np.isin(np.abs(near - note["pitch"]), (12, 24)).any())
+def write_scores(path: Path, report: Report) -> Manifest:
+    """Put the scores into the manifest at ``path`` and into the model card beside it."""
+    from ivories_training import export
+
+    scores = manifest_scores(report.rows, report.false_notes)
+    manifest = msgspec.structs.replace(load_manifest(path), scores=scores)
+    export.finish(manifest, path.parent / manifest.file, audio_card(manifest))
+    return manifest
 
 
-def _repeats(truth: NDArray[np.void]) -> NDArray[np.bool_]:
-    last: dict[int, float] = {}
-    repeated = np.zeros(len(truth), bool)
-    for i in np.argsort(truth["onset_s"]):
-        pitch, onset = int(truth["pitch"][i]), float(truth["onset_s"][i])
-        repeated[i] = onset - last.get(pitch, -9.0) < 0.4
-        last[pitch] = onset
-    return repeated
+def to_json(report: Report, manifest: Manifest) -> bytes:
+    """Return everything measured, and of which file; what says nothing is null."""
+    content: dict[str, Any] = {"model": manifest.name, "sha256": manifest.sha256, **asdict(report)}
+    return msgspec.json.format(msgspec.json.encode(_finite(content)), indent=1)
 
 
-def _chords(truth: NDArray[np.void]) -> NDArray[np.bool_]:
-    onset = truth["onset_s"]
-    return np.array([np.count_nonzero(np.abs(onset - t) < 0.03) >= 5 for t in onset], bool)
-
-
-def table(rows: Sequence[Row]) -> Table:
-    """Return the scores for the terminal."""
-    made = Table(title="Exported int8 file, streaming, through the device's tracker", title_justify="left")
-    columns = ("material", "policy", "F1 50 ms", "25 ms", "+offset", "+velocity", "P", "R")
-    for name in (*columns, "delay mean", "p95", "octave FP", "repeats", "chords", "vel r"):
-        made.add_column(name, justify="left" if name in {"material", "policy"} else "right")
-    for r in rows:
-        values = (r.f1, r.f1_25ms, r.f1_offset, r.f1_velocity, r.precision, r.recall)
-        last = (r.octave_share, r.repeat_recall, r.chord_recall, r.velocity_r)
-        made.add_row(
-            r.name,
-            r.policy,
-            *(f"{v:.3f}" for v in values),
-            f"{r.delay_mean_ms:.0f} ms",
-            f"{r.delay_p95_ms:.0f} ms",
-            *(f"{v:.2f}" for v in last),
-        )
-    return made
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

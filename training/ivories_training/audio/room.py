@@ -1,6 +1,7 @@
 """Between piano and converter: rooms, microphones, noise, level control. Samples in, samples out, 16 kHz."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import signal
 
 from ivories_training.audio.sample_bank import RATE, Float32
@@ -10,9 +11,20 @@ EQ_HZ = (30.0, 80.0, 200.0, 500.0, 1200.0, 2800.0, 5000.0, 8000.0)
 
 
 def impulse_response(rng: np.random.Generator) -> Float32:
-    """Return a synthetic room: early reflections of a box (image sources), then an exponential noise tail."""
+    """Return the impulse response of a drawn room."""
     reverberation = rng.uniform(0.15, 1.0)
     box = np.array([rng.uniform(2.5, 9), rng.uniform(2.5, 7), rng.uniform(2.2, 4)])
+    return box_response(reverberation, box, rng)
+
+
+def box_response(reverberation: float, box: NDArray[np.float64], rng: np.random.Generator) -> Float32:
+    """Return a synthetic room: early reflections of a box (image sources), then an exponential noise tail.
+
+    Args:
+        reverberation: seconds until sound has fallen by 60 dB.
+        box: (3,) its sides in metres.
+        rng: draws piano, microphone and walls.
+    """
     source, microphone = box * rng.uniform(0.15, 0.85, 3), box * rng.uniform(0.15, 0.85, 3)
     reflection = rng.uniform(0.5, 0.85)
     grid = np.stack(np.meshgrid(*[np.arange(-3, 4)] * 3, indexing="ij"), -1).reshape(-1, 3)

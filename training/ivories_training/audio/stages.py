@@ -18,6 +18,7 @@ from ivories.audio.frontend import AudioFrontEnd
 from ivories.errors import ConfigError
 from ivories.inference.manifest import Manifest, Stream
 from ivories_training.audio import settings as settings_file
+from ivories_training.audio.card import audio_card
 from ivories_training.audio.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def export_audio(settings: Settings, material: Path, run: Path, models: Path) ->
         manifest = msgspec.structs.replace(
             manifest, edgetpu_file=compiled.name, edgetpu_sha256=export.sha256(compiled)
         )
-    report = export.finish(manifest, path, _card(manifest))
+    report = export.finish(manifest, path, audio_card(manifest))
     log.info("%s", report)
     return manifest
 
@@ -145,18 +146,6 @@ def _sources(settings: Settings) -> list[str]:
     return played + [
         f"piano {name} ({licences[name]})" if name in licences else f"piano {name}" for name in pianos
     ]
-
-
-def _card(manifest: Manifest) -> str:
-    scores = "\n".join(f"| {name} | {value:.3f} |" for name, value in manifest.scores.items())
-    table = f"\n\n| measure | value |\n|---|---|\n{scores}" if scores else ""
-    horizons = ", ".join(str(c.horizon * 10) for c in manifest.channels if c.kind == "onset")
-    return (
-        f"## {manifest.name}\n\n"
-        f"Hears: audio features every 10 ms -> onset at {horizons} ms, sounding, key-up and velocity of "
-        f"88 keys, sustain pedal. {manifest.parameters:,} parameters, int8, streaming.\n\n"
-        f"Trained on: {'; '.join(manifest.trained_on)}.{table}"
-    )
 
 
 def main() -> None:

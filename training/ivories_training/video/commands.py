@@ -1,11 +1,11 @@
-"""``ivories-train video ...``: render, train, evaluate, look."""
+"""The words after ``ivories-train video``, and ``ivories-train evaluate video``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-commands = typer.Typer(help="The video network: rendering, training, evaluation.", no_args_is_help=True)
+commands = typer.Typer(help="The video network: render, train, look.", no_args_is_help=True)
 
 Run = Annotated[Path, typer.Option(help="Folder of this run: shards, checkpoints, the experiment's file.")]
 Performances = Annotated[Path | None, typer.Option(help="Folder of MIDI performances; none: invented ones.")]
@@ -25,7 +25,6 @@ def train(
     typer.echo(make_model(config, run, performances, models))
 
 
-@commands.command()
 def evaluate(
     model: Model = Path("models/video.toml"),
     performances: Performances = None,
