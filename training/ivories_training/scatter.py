@@ -11,7 +11,7 @@ Point = tuple[float, float]
 
 _COLOURS: Final = ("#1f6f8b", "#c05621", "#5b7f2b", "#7a4f9a", "#8a6d3b", "#444444")
 _PANEL: Final = (420.0, 330.0)  # width and height of a panel's axes, in pixels
-_LEFT, _TOP, _GAP, _BOTTOM = 62.0, 46.0, 34.0, 52.0
+_LEFT, _TOP, _GAP, _BOTTOM = 62.0, 46.0, 34.0, 64.0
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def run(listener: Listener, settings: Settings, wanted: Wanted, say: Say = lambd
         if condition == conditions.CLEAN:
             _add_rest(report, name, takes, policies, wanted, found, say)
     say("hearing what is no piano")
-    report.false_notes = false_notes(listener, policies)
+    report.false_notes = false_notes(listener, policies, SILENT_SECONDS)
     return report
 
 
@@ -139,7 +139,7 @@ def _add_rest(
             report.peers.append(row(name, peer, told))
 
 
-def false_notes(listener: Listener, policies: Policies, seconds: float = SILENT_SECONDS) -> list[FalseNotes]:
+def false_notes(listener: Listener, policies: Policies, seconds: float) -> list[FalseNotes]:
     """Return the notes told per 10 s of each sound of ``conditions.SOUNDS``."""
     result = []
     for sound in conditions.SOUNDS:

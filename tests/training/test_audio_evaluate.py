@@ -1,0 +1,280 @@
+"""The measurement of the ear itself: scripted evidence in, known scores out."""
+
+import dataclasses
+import io
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+from typer.testing import CliRunner
+
+pytest.importorskip("scipy")
+pytest.importorskip("soxr")
+
+from ivories.errors import ConfigError
+from ivories.inference.manifest import load_manifest
+from ivories.scoring import NOTE_DTYPE, read_notes
+from ivories_training.audio import conditions, frontier, peers
+from ivories_training.audio import evaluate as judge
+from ivories_training.audio.card import score_tables
+from ivories_training.audio.judged import Judged, decide, struck_with
+from ivories_training.audio.measures import row
+from ivories_training.audio.parts import by_chord, by_register
+from ivories_training.audio.tables import WIDTH, tables
+from ivories_training.audio.takes import Take, load_sound
+from ivories_training.thresholds import NEVER
+from support import audio_evidence
+
+MODELS = Path(__file__).parents[2] / "models"
+SURE = (NEVER, NEVER, 0.0)
+EARLY = (0.0, 0.0, 0.0)
+NO_PEDAL = np.zeros((0, 2))
+PIECE = [(10, 50, 90), (39, 100, 130), (39, 130, 160), (43, 130, 160), (70, 200, 240)]
+"""Key, hop of onset, hop of end"""
+
+
+def notes(rows):
+    """NOTE_DTYPE of (onset_s, offset_s, pitch, velocity)."""
+    return np.array(sorted(rows), NOTE_DTYPE)
+
+
+def take(heard=PIECE, played=PIECE, hops=300, pedal=NO_PEDAL, **scripted):
+    """A take in which ``played`` was played and the ear is sure of ``heard``."""
+    truth = notes([(a * 0.01 + 0.005, b * 0.01, key + 21, 64) for key, a, b in played])
+    evidence = [audio_evidence(hop, heard, **scripted) for hop in range(hops)]
+    return Take("piece", evidence, truth, pedal, 0.0, hops * 0.01, np.zeros(hops * 160, np.float32), 16000)
+
+
+def told(truth, found, pedal=None, span=(0.0, 10.0)):
+    """Truth and told notes, without an ear."""
+    made = Take("told", [], notes(truth), NO_PEDAL if pedal is None else pedal[0], *span, np.zeros(0), 16000)
+    return Judged(made, notes(found), None if pedal is None else pedal[1])
+
+
+def test_a_good_ear_scores_one_and_the_last_horizon_is_late() -> None:
+    late = row("piece", "surest", [decide(take(), SURE)])
+    assert (late.notes, late.found, late.f1, late.f1_25ms) == (5, 5, 1.0, 1.0)
+    assert late.repeat_recall == 1.0
+    assert late.error_median_ms < 6
+    assert late.delay_median_ms == pytest.approx(95, abs=6)  # horizon 9, counted to the end of its hop
+    early = row("piece", "earliest", [decide(take(strength=(9.0, 9.0, 9.0)), EARLY)])
+    assert early.f1 == 1.0
+    assert early.delay_median_ms == pytest.approx(25, abs=6)
+    assert early.delay_p99_ms >= early.delay_p95_ms >= early.delay_median_ms
+
+
+def test_missed_and_false_notes_are_counted_where_they_belong() -> None:
+    heard = [*PIECE[:4], (82, 200, 240)]  # an octave above the last note, which is missed
+    judged = decide(take(heard=heard), SURE)
+    whole = row("piece", "surest", [judged])
+    assert whole.precision == whole.recall == pytest.approx(0.8)
+    assert whole.octave_share == 1.0
+    registers = {p.part: p for p in by_register("piece", [judged])}
+    assert [p.notes for p in registers.values()] == [1, 3, 1]
+    assert registers["A0-B2"].f1 == registers["C3-B4"].f1 == 1.0
+    assert registers["C5-C8"].f1 == 0
+    chords = {p.part: p for p in by_chord("piece", [judged])}
+    assert (chords["1"].notes, chords["1"].found, chords["1"].recall) == (3, 3, pytest.approx(2 / 3))
+    assert (chords["2-4"].notes, chords["2-4"].f1) == (2, 1.0)
+    assert np.isnan(chords["5+"].f1)
+
+
+def test_chords_are_notes_struck_together() -> None:
+    truth = notes([(1.0, 2, 40, 9), (1.02, 2, 44, 9), (1.06, 2, 47, 9), (3, 4, 50, 9)])
+    assert struck_with(truth).tolist() == [2, 2, 1, 1]
+    five = [(1.0, 2.0, 40 + 2 * i, 60) for i in range(5)]
+    assert row("x", "", [told(five, five[:3])]).chord_recall == pytest.approx(0.6)
+
+
+def test_tolerances_ends_velocities_and_sounding_keys() -> None:
+    truth = [(1.0, 2.0, 60, 40), (3.0, 4.0, 62, 80), (5.0, 6.0, 64, 120)]
+    found = [(1.03, 2.0, 60, 40), (3.0, 5.0, 62, 80), (5.0, 6.0, 64, 120)]  # one late, one held too long
+    scored = row("x", "", [told(truth, found)])
+    assert (scored.f1, scored.f1_25ms, scored.f1_offset) == (1.0, pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (scored.f1_velocity, scored.velocity_r) == (1.0, pytest.approx(1.0))
+    assert scored.frame_f1 == pytest.approx(2 * 297 / (300 + 397))
+    assert scored.error_p95_ms == pytest.approx(27, abs=1)
+    assert np.isnan(scored.delay_mean_ms)  # nothing says when they were decided
+    assert np.isnan(scored.pedal_on_f1)
+
+
+def test_the_pedal_is_judged_hop_by_hop() -> None:
+    down = (np.array([[2.0, 4.0]]), np.array([[2.0, 3.0]]))
+    scored = row("x", "", [told([(1, 2, 60, 60)], [(1, 2, 60, 60)], pedal=down)])
+    assert scored.pedal_on_f1 == pytest.approx(2 * 100 / 300)
+    assert scored.pedal_off_f1 == pytest.approx(2 * 800 / 1700)
+
+
+def test_only_notes_struck_in_the_span_count() -> None:
+    played = [(0.5, 1.5, 60, 60), (2.0, 3.0, 62, 60), (9.0, 9.5, 64, 60)]
+    judged = told(played, played, span=(1.0, 8.0))
+    scored = row("x", "", [judged, told([(2, 3, 50, 60)], [])])
+    assert (scored.notes, scored.found) == (2, 1)
+    assert scored.f1 == pytest.approx(2 / 3)  # pooled: one right of two, one told
+    assert scored.frame_f1 == pytest.approx(2 * 150 / (250 + 150))  # a note from before still sounds
+
+
+def test_conditions_do_what_their_names_say() -> None:
+    time = np.arange(32000) / 16000
+    tone = (0.3 * np.sin(2 * np.pi * 60 * time)).astype(np.float32)
+    assert conditions.changed(tone, "clean", 1) is tone
+    added = conditions.changed(tone, "20 dB noise", 1) - tone
+    assert 10 * np.log10(np.mean(tone**2) / np.mean(added**2)) == pytest.approx(20, abs=0.1)
+    assert np.std(conditions.changed(tone, "laptop microphone", 1)[8000:]) < 0.2 * np.std(tone)
+    click = np.zeros(16000, np.float32)
+    click[4000] = 1
+    room = conditions.changed(click, "small room", 1)
+    assert np.flatnonzero(np.abs(room) > 0.01 * np.abs(room).max())[0] == 4000  # the direct sound is in time
+    assert np.abs(room[12000:]).max() < 0.01
+    for name in conditions.CONDITIONS:
+        first, again = (conditions.changed(click, name, 3) for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        assert np.abs(first).max() <= 1
+
+
+def test_sounds_without_a_piano_have_their_levels_and_colour() -> None:
+    for name in conditions.SOUNDS:
+        peaks = [20 * np.log10(np.abs(x).max()) for x in conditions.without_piano(name, 1.0)]
+        quieter = 70 if name == "silence" else 0
+        assert peaks == pytest.approx([level - quieter for level in conditions.LEVELS_DB], abs=0.1)
+    power = np.abs(np.fft.rfft(conditions.pink_noise(1 << 16, np.random.default_rng(0)))) ** 2
+    low, high = power[400:800].sum(), power[8000:16000].sum()
+    assert low / high == pytest.approx(1, abs=0.2)  # the same in every octave
+
+
+def test_the_frontier_keeps_what_nothing_beats(tmp_path: Path) -> None:
+    policies = {"surest": [NEVER, NEVER, 0.0], "earliest": [0.0, 0.0, 0.0]}
+    points = frontier.measure("piece", [take(strength=(9.0, 9.0, 9.0))], policies)
+    assert len(points) == 2 + 2 * len(frontier.EARLY)
+    named = {p.policy: p for p in points if p.policy}
+    assert named["earliest"].best
+    assert not named["surest"].best  # as good, and later
+    assert named["surest"].f1 == named["earliest"].f1 == 1.0
+    frontier.picture(points, tmp_path / "new" / "f.svg")
+    drawn = ET.parse(tmp_path / "new" / "f.svg").getroot()
+    circles = drawn.findall("{http://www.w3.org/2000/svg}circle")
+    assert len(circles) == 2 * len(points) + 1  # two panels and the legend
+    words = [t.text for t in drawn.findall("{http://www.w3.org/2000/svg}text")]
+    assert {"surest", "earliest", "piece", "onset F1 (50 ms)"} <= set(words)
+
+
+def write_midi(path: Path, rows) -> None:
+    track, now = mido.MidiTrack(), 0
+    for tick, kind, pitch in sorted(
+        (t, k, p) for p, a, b in rows for t, k in ((a, "note_on"), (b, "note_off"))
+    ):
+        track.append(mido.Message(kind, note=pitch, velocity=80, time=tick - now))
+        now = tick
+    file = mido.MidiFile(ticks_per_beat=500)  # at 120 beats per minute a tick is a millisecond
+    file.tracks.append(track)
+    file.save(str(path))
+
+
+def program(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_peers_are_run_on_the_same_sound_and_judged_alike(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    write_midi(tmp_path / "told.mid", [(31, 505, 900), (60, 1005, 1300)])
+    program(
+        tmp_path / "env/bin/basic-pitch", f'cp {tmp_path}/told.mid "$1/$(basename "$2" .wav)_basic_pitch.mid"'
+    )
+    found, missing = peers.find(tmp_path / "env")
+    assert list(found) == ["basic-pitch"]
+    assert len(missing) == 1
+    assert "Transkun is not installed" in missing[0]
+    assert "pip install transkun" in missing[0]
+    (judged,) = peers.transcribe("basic-pitch", found["basic-pitch"], [take()])
+    scored = row("piece", "basic-pitch", [judged])
+    assert (scored.notes, scored.found, scored.recall) == (5, 2, pytest.approx(0.4))
+    assert np.isnan(scored.delay_mean_ms)
+    assert np.isnan(scored.pedal_on_f1)
+
+
+def test_a_peer_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
+    program(tmp_path / "transkun", "echo no such weights >&2; exit 3")
+    found, _ = peers.find(tmp_path)
+    with pytest.raises(ConfigError, match=r"Transkun .* left no MIDI file \(status 3\): no such weights"):
+        peers.transcribe("Transkun", found["Transkun"], [take()])
+    with pytest.raises(ConfigError, match="no such folder"):
+        peers.find(tmp_path / "nowhere")
+
+
+def report() -> judge.Report:
+    judged = [decide(take(), SURE)]
+    rows = [
+        row(name, "balanced", judged) for name in ("a recording", "rendered, clean", "rendered, all at once")
+    ]
+    return judge.Report(
+        rows=rows,
+        parts=[*by_register("a recording", judged), *by_chord("a recording", judged)],
+        false_notes=[judge.FalseNotes("claps", "balanced", 0.25)],
+        frontier=frontier.measure("a recording", [take()], {"balanced": [0.0, 0.0, 0.0]}),
+        peers=[row("a recording", "Transkun", [told([(1, 2, 60, 60)], [])])],
+    )
+
+
+def test_every_table_fits_the_page() -> None:
+    console = Console(width=WIDTH, file=io.StringIO(), record=True)
+    shown = list(tables(report()))
+    assert len(shown) == 7
+    for table in shown:
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert text.index("Transkun") < text.index("rendered, clean")  # beside its material
+
+
+def test_scores_go_into_manifest_card_and_json(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    for name in ("audio.toml", "audio.tflite"):
+        shutil.copy(MODELS / name, tmp_path)
+    made = report()
+    made.rows[0] = dataclasses.replace(made.rows[0], velocity_r=np.nan)
+    judge.write_scores(tmp_path / "audio.toml", made)
+    judge.write_scores(tmp_path / "audio.toml", made)
+    manifest = load_manifest(tmp_path / "audio.toml")
+    assert manifest.scores["rendered, clean/balanced/f1"] == 1.0
+    assert manifest.scores["claps/balanced/false_per_10_s"] == 0.25
+    assert "a recording/balanced/velocity_r" not in manifest.scores
+    assert manifest.scores == judge.manifest_scores(made.rows, made.false_notes)
+    before = load_manifest(MODELS / "audio.toml")
+    assert (manifest.sha256, manifest.thresholds) == (before.sha256, before.thresholds)
+    card = (tmp_path / "README.md").read_text()
+    assert card.count("<!-- begin audio -->") == card.count("| rendered, clean | balanced | 1.000 |") == 1
+    assert "| claps | balanced | 0.25 |" in card
+    assert b'"velocity_r": null' in judge.to_json(made, manifest)
+    assert score_tables({}) == score_tables({"an old score": 1.0}) == ""
+
+
+def test_the_command_scores_a_folder(tmp_path: Path, monkeypatch) -> None:
+    from ivories_training.cli import cli
+
+    monkeypatch.setattr(judge, "SILENT_SECONDS", 0.5)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    rng, rate = np.random.default_rng(0), 22050
+    soundfile.write(str(tmp_path / "one.wav"), rng.normal(0, 1e-3, (rate, 2)), rate)
+    write_midi(tmp_path / "one.mid", [(60, 200, 400)])
+    assert load_sound(tmp_path / "one.wav")[0].shape == (rate,)
+    assert len(read_notes(tmp_path / "one.mid")) == 1
+    command = [
+        "evaluate", "audio", str(tmp_path), "--model", str(MODELS / "audio.toml"), "--excerpts", "0",
+        "--peers", "--frontier", str(tmp_path / "f.svg"), "--json", str(tmp_path / "f.json"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    assert "one" in done.output
+    assert "basic-pitch is not installed" in done.output
+    assert (tmp_path / "f.svg").is_file()
+    content = (tmp_path / "f.json").read_text()
+    assert '"sha256"' in content
+    assert '"speech-like"' in content
