@@ -66,7 +66,7 @@ def run(config: Config, request: Request, progress: Callable[[float, float], Non
         IvoriesError: something failed while running; nothing half-written is left.
     """
     recording = choose(request)
-    output = request.output or _first_path(recording).with_suffix(".mid")
+    output = request.output or _beside(_first_path(recording))
     for path in (output, request.events):
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"there is no folder {path.absolute().parent} to write {path.name} into")
@@ -86,6 +86,14 @@ def run(config: Config, request: Request, progress: Callable[[float, float], Non
     finally:
         app.close()
     return Result(transcript, output, perf_counter() - start, request.truth)
+
+
+def _beside(source: Path) -> Path:
+    """Return the name that the transcription gets by default, unless a file of the user's has it."""
+    output = source.with_suffix(".mid")
+    if output.exists():
+        raise ConfigError(f"{output} is there already: name the file to write with -o (it may be that one)")
+    return output
 
 
 def choose(request: Request) -> Recording:

@@ -1,6 +1,7 @@
 """The command line as a user types it: real processes, the shipped models, files on disk."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,16 @@ def test_the_same_input_gives_the_same_bytes(take):
     for name in ("a.mid", "b.mid"):
         assert ivories("transcribe", path, "--audio-only", "-o", folder / name, cwd=folder).returncode == 0
     assert (folder / "a.mid").read_bytes() == (folder / "b.mid").read_bytes()
+
+
+def test_a_file_of_the_users_is_not_overwritten_unasked(take, tmp_path):
+    song = tmp_path / "song.mp4"
+    shutil.copyfile(take[0], song)
+    song.with_suffix(".mid").write_bytes(b"dear to someone")
+    done = ivories("transcribe", song, "--audio-only", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "-o" in sentence(done)
+    assert song.with_suffix(".mid").read_bytes() == b"dear to someone"
 
 
 def _empty(path):
