@@ -102,10 +102,10 @@ class PortOwner:
             poll.register(number, events)
         now = time.monotonic()
         due = [self._node.due_s()]
-        if self._beat_at is not None and not self._lost:
-            due.append(self._beat_at + BEAT_LOST_S - now)
         if self._leave_at is not None:
             due.append(self._leave_at - now)
+        elif self._beat_at is not None and not self._lost:
+            due.append(self._beat_at + BEAT_LOST_S - now)
         soonest = min((s for s in due if s is not None), default=None)
         return dict(poll.poll(None if soonest is None else 1 + 1000 * max(0.0, soonest)))
 
