@@ -102,7 +102,8 @@ def make_loss(channels: tuple[str, ...], config: LossConfig) -> Any:
     def loss(targets: Any, logits: Any) -> Any:
         logits = ops.cast(logits, "float32")
         truth, weights = targets[..., :count], targets[..., count:]
-        weights = weights * of_channel * (1 + more * ops.cast(truth > 0, "float32"))
+        onsets = ops.convert_to_tensor(more) * ops.cast(truth > 0, "float32")
+        weights = weights * ops.convert_to_tensor(of_channel) * (1 + onsets)
         cross = ops.relu(logits) - logits * truth + ops.softplus(-ops.abs(logits))
         return ops.mean(ops.sum(cross * weights, axis=-1))
 
