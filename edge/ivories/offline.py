@@ -9,7 +9,6 @@ from rich.console import Console
 
 from ivories.app import Application
 from ivories.config import Config
-from ivories.datatypes import NoteKind
 from ivories.errors import ConfigError
 from ivories.media import Media, probe
 from ivories.report import decision_delays, notes_of_events, score_table
@@ -47,14 +46,14 @@ class Result:
 
     def print(self, console: Console) -> None:
         """Tell what was written, and the score when a truth was given."""
-        notes = sum(e.kind is NoteKind.ONSET and not e.retracts for e in self.transcript.events)
+        found = notes_of_events(self.transcript.events)
         speed = self.transcript.media_s / max(self.wall_s, 1e-9)
         console.print(
-            f"{notes} notes in {self.transcript.media_s:.1f} s -> {self.output} "
+            f"{len(found)} notes in {self.transcript.media_s:.1f} s -> {self.output} "
             f"({self.wall_s:.1f} s, {speed:.1f}x real time)"
         )
         if self.truth is not None:
-            truth, found = read_notes(self.truth), notes_of_events(self.transcript.events)
+            truth = read_notes(self.truth)
             console.print(score_table(score_notes(truth, found), decision_delays(truth, found)))
 
 
