@@ -5,6 +5,7 @@ A performance is an array of notes and the intervals in which the sustain pedal 
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,23 @@ def find(folder: Path) -> dict[Split, list[Path]]:
             raise SourceError(f"{index}: split {split!r} of {path.name} is none of {', '.join(SPLITS)}")
         found[split].append(path)  # type: ignore[index]
     return found
+
+
+def provenance(folder: Path, split: Split) -> list[str]:
+    """Say for a model card what one split of ``folder`` is: counts by the index's columns source and licence.
+
+    The source is told up to its first colon: what follows names the single file.
+    """
+    used = find(folder)[split]
+    index = folder / "index.csv"
+    origin: dict[str, str] = {}
+    if index.is_file():
+        with index.open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                source = (row.get("source") or "an unnamed source").partition(":")[0]
+                origin[row["file"]] = f"{source} ({row.get('licence') or 'licence not told'})"
+    counts = Counter(origin.get(str(p.relative_to(folder)), "the user's folder") for p in used)
+    return [f"{count} performances (MIDI) of {name}" for name, count in sorted(counts.items())]
 
 
 def split_of(name: str) -> Split:

@@ -38,6 +38,10 @@ TEST_PRESET = Preset("timgm-grand", "sf2/TimGM6mb.sf2", 0, "GPL-2")
 """Never trained on: the test instrument (and its licence stays out of the weights)"""
 
 
+IMAGINED = "imagined-"
+"""How the names of imagined pianos begin"""
+
+
 @dataclass(frozen=True)
 class InstrumentConfig:
     """Which pianos to load."""
@@ -52,6 +56,8 @@ class InstrumentConfig:
     """How many imagined pianos to train with"""
     cache: str = "~/.cache/ivories/pianos"
     """Where rendered and resampled pianos are kept"""
+    licences: dict[str, str] = field(default_factory=dict)
+    """Of pianos in ``folder``, for the model card"""
     weights: dict[str, float] = field(default_factory=dict)
     """How often a piano is drawn, relative to 1"""
 
@@ -95,13 +101,13 @@ def load(config: InstrumentConfig) -> tuple[dict[str, SampleBank], dict[str, Sam
         if preset.name in config.presets and path.is_file():
             add(preset.name, f"preset {path} {preset.program}", lambda p=preset: _render(p))  # type: ignore[misc]
     for seed in range(config.imagined):
-        add(f"imagined-{seed}", f"imagined 2 {seed}", lambda seed=seed: imagine(seed))  # type: ignore[misc]
+        add(f"{IMAGINED}{seed}", f"imagined 2 {seed}", lambda seed=seed: imagine(seed))  # type: ignore[misc]
     if not train:
         raise SourceError(
             "no piano to train with: apt install fluidsynth fluid-soundfont-gm, or name a folder of pianos"
         )
     if not held_out:
-        held_out["imagined-1000"] = cached(cache, "imagined 2 1000", lambda: imagine(1000))
+        held_out[f"{IMAGINED}1000"] = cached(cache, "imagined 2 1000", lambda: imagine(1000))
     return train, held_out
 
 

@@ -1,8 +1,8 @@
 """Layers of the audio network that exist in two forms: over a whole sequence, and for one hop.
 
-A tap is one place a convolution reads: a hop of the past or another key. Over a sequence the layer is made of
-matrix products of shifted inputs, in the form that trains fastest; for one hop it is one 1x1 convolution of the
-stacked taps (PAD, SLICE, CONCATENATION), which computes the same and maps to an Edge TPU.
+A tap is one place a convolution reads: a hop of the past or another key. Over a sequence the layer is made
+of matrix products of shifted inputs, in the form that trains fastest; for one hop it is one 1x1 convolution
+of the stacked taps (PAD, SLICE, CONCATENATION), which computes the same and maps to an Edge TPU.
 """
 
 from collections.abc import Sequence

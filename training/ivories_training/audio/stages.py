@@ -20,6 +20,7 @@ from ivories.inference.manifest import Manifest, Stream
 from ivories_training.audio import settings as settings_file
 from ivories_training.audio.card import audio_card
 from ivories_training.audio.settings import Settings
+from ivories_training.performances import provenance
 
 log = logging.getLogger(__name__)
 
@@ -140,12 +141,15 @@ def _sources(settings: Settings) -> list[str]:
 
     pianos, _ = instruments.load(settings.instruments)
     licences = {p.name: f"{p.file.split('/')[1]}, {p.licence}" for p in instruments.PRESETS}
-    played = ["invented performances"]
+    licences |= settings.instruments.licences
+    used = ["invented performances"]
     if settings.data.performances:
-        played.append("piano performances (MIDI, split train)")
-    return played + [
-        f"piano {name} ({licences[name]})" if name in licences else f"piano {name}" for name in pianos
-    ]
+        used += provenance(Path(settings.data.performances).expanduser(), "train")
+    sampled = [name for name in pianos if not name.startswith(instruments.IMAGINED)]
+    used += [f"piano {name} ({licences.get(name, 'licence not told')})" for name in sampled]
+    if len(sampled) < len(pianos):
+        used.append(f"{len(pianos) - len(sampled)} imagined pianos")
+    return used
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ivories.inference.manifest import Manifest
 from ivories_training.mappability import Report
-from ivories_training.performances import Split
+from ivories_training.performances import Split, provenance
 from ivories_training.video.clips import Clip, random_clip
 from ivories_training.video.dataset import Music, render
 
@@ -20,6 +21,24 @@ was used. It knows keyboards of 88 keys in the usual proportions. Covered keys a
 are reported as not visible rather than guessed. Velocity is judged from key speed in frames and is best
 between 25 and 60 frames per second.
 """
+
+
+def video_card(manifest: Manifest) -> str:
+    """Return the model card with the manifest's scores (``material/policy/measure`` -> value)."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for name, value in manifest.scores.items():
+        if name.count("/") >= 2:
+            material, policy, measure = name.rsplit("/", 2)
+            found.setdefault((material, policy), {})[measure] = value
+    if not found:
+        return CARD
+    names = ("material", "policy", "onset F1 50 ms", "100 ms", "pressed-frame F1", "decided after the sound")
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    for (material, policy), at in found.items():
+        scores = " | ".join(f"{at[m]:.3f}" if m in at else "" for m in ("f1_50ms", "f1_100ms", "frame_f1"))
+        after = f"{at['detection_ms']:.0f} ms" if "detection_ms" in at else ""
+        lines.append(f"| {material} | {policy} | {scores} | {after} |")
+    return f"{CARD}\nThe int8 file through the device's own stages, eye alone.\n\n" + "\n".join(lines)
 
 
 def unseen_clips(
@@ -49,5 +68,5 @@ def make_model(config_path: Path, run: Path, performances: Path | None, models: 
     clips = list(unseen_clips(performances, "validation", wanted.clips, wanted.clip_s))
     sources = ["rendered keyboards", "invented pieces"]
     if performances is not None:
-        sources.append(f"key motion of {len(Music(performances, 'train').paths)} performances")
+        sources += [f"key motion of {text}" for text in provenance(performances, "train")]
     return finish(network, data / "validation", clips, models / f"{config.name}.tflite", sources, CARD)
