@@ -25,8 +25,9 @@ from ivories_training.audio.card import score_tables
 from ivories_training.audio.judged import Judged, decide, struck_with
 from ivories_training.audio.measures import row
 from ivories_training.audio.parts import by_chord, by_register
-from ivories_training.audio.tables import WIDTH, tables
+from ivories_training.audio.tables import tables
 from ivories_training.audio.takes import Take, load_sound
+from ivories_training.columns import WIDTH
 from ivories_training.thresholds import NEVER
 from support import audio_evidence
 

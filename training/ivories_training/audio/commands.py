@@ -58,7 +58,8 @@ def evaluate(
     from ivories_training.audio import frontier as curve
     from ivories_training.audio import settings as experiment
     from ivories_training.audio.listener import Listener
-    from ivories_training.audio.tables import WIDTH, tables
+    from ivories_training.audio.tables import tables
+    from ivories_training.columns import WIDTH
 
     manifest = load_manifest(model)
     if not manifest.thresholds:

@@ -1,11 +1,11 @@
-"""The scores as tables of at most 120 columns."""
+"""The scores of the ear as tables."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich.table import Table
 
+from ivories_training import columns
 from ivories_training.audio import conditions
 from ivories_training.audio.evaluate import IN_PARTS, RENDERED, FalseNotes, Report
 from ivories_training.audio.frontier import FrontierPoint
@@ -13,7 +13,6 @@ from ivories_training.audio.measures import Row
 from ivories_training.audio.parts import Part
 from ivories_training.thresholds import NEVER
 
-WIDTH: Final = 120
 _ROBUST: Final = tuple(RENDERED + name for name in conditions.CONDITIONS if name != conditions.CLEAN)
 
 
@@ -40,20 +39,22 @@ def tables(report: Report) -> Iterable[Table]:
 
 def notes_table(rows: Sequence[Row]) -> Table:
     """Which notes are right."""
-    table = _table(
+    table = columns.table(
         "Right notes: precision and recall at 50 ms, F1; + end, + velocity as mir_eval has them",
         ("material", "policy"),
         ("notes", "P", "R", "F1 50 ms", "25 ms", "+ end", "+ velocity", "frame F1", "vel. r"),
     )
     for r in rows:
         scores = (r.precision, r.recall, r.f1, r.f1_25ms, r.f1_offset, r.f1_velocity, r.frame_f1)
-        table.add_row(r.name, r.policy, str(r.notes), *map(_score, scores), _score(r.velocity_r, 2))
+        table.add_row(
+            r.name, r.policy, str(r.notes), *map(columns.score, scores), columns.score(r.velocity_r, 2)
+        )
     return table
 
 
 def time_table(rows: Sequence[Row]) -> Table:
     """How exact and how late."""
-    table = _table(
+    table = columns.table(
         "Time of the right notes: error of the told onset; from the acoustic onset to the decision",
         ("material", "policy"),
         ("error median", "p95", "delay mean", "median", "p95", "p99"),
@@ -61,26 +62,26 @@ def time_table(rows: Sequence[Row]) -> Table:
     for r in rows:
         errors = (r.error_median_ms, r.error_p95_ms)
         delays = (r.delay_mean_ms, r.delay_median_ms, r.delay_p95_ms, r.delay_p99_ms)
-        table.add_row(r.name, r.policy, *(_ms(v, 1) for v in errors), *map(_ms, delays))
+        table.add_row(r.name, r.policy, *(columns.ms(v, 1) for v in errors), *map(columns.ms, delays))
     return table
 
 
 def errors_table(rows: Sequence[Row]) -> Table:
     """Where it errs."""
-    table = _table(
+    table = columns.table(
         "Octaves among the false notes; recall of repeats within 0.4 s and of chords of five and more; pedal",
         ("material", "policy"),
         ("octave share", "repeats", "chords", "pedal down F1", "pedal up F1"),
     )
     for r in rows:
         shares = (r.octave_share, r.repeat_recall, r.chord_recall, r.pedal_on_f1, r.pedal_off_f1)
-        table.add_row(r.name, r.policy, *(_score(v, 2) for v in shares))
+        table.add_row(r.name, r.policy, *(columns.score(v, 2) for v in shares))
     return table
 
 
 def parts_table(parts: Sequence[Part]) -> Table:
     """By register and by chord size."""
-    table = _table(
+    table = columns.table(
         f"By register, and by how many notes are struck together ({IN_PARTS})",
         ("material", "part"),
         ("notes", "P", "R", "F1 50 ms", "25 ms", "vel. r", "error median", "delay mean", "p95"),
@@ -89,14 +90,16 @@ def parts_table(parts: Sequence[Part]) -> Table:
         if number and p.name != parts[number - 1].name:
             table.add_section()
         scores = (p.precision, p.recall, p.f1, p.f1_25ms)
-        times = (_ms(p.error_median_ms, 1), _ms(p.delay_mean_ms), _ms(p.delay_p95_ms))
-        table.add_row(p.name, p.part, str(p.notes), *map(_score, scores), _score(p.velocity_r, 2), *times)
+        times = (columns.ms(p.error_median_ms, 1), columns.ms(p.delay_mean_ms), columns.ms(p.delay_p95_ms))
+        table.add_row(
+            p.name, p.part, str(p.notes), *map(columns.score, scores), columns.score(p.velocity_r, 2), *times
+        )
     return table
 
 
 def robustness_table(rows: Sequence[Row]) -> Table:
     """What each condition costs against clean."""
-    table = _table(
+    table = columns.table(
         "The same rendered playing under other conditions",
         ("condition", "policy"),
         ("P", "R", "F1 50 ms", "against clean", "delay mean", "p95"),
@@ -104,25 +107,27 @@ def robustness_table(rows: Sequence[Row]) -> Table:
     clean = {r.policy: r.f1 for r in rows if r.name == RENDERED + conditions.CLEAN}
     for r in rows:
         if r.name.startswith(RENDERED):
-            scores = map(_score, (r.precision, r.recall, r.f1))
+            scores = map(columns.score, (r.precision, r.recall, r.f1))
             change = f"{r.f1 - clean[r.policy]:+.3f}" if r.name in _ROBUST else ""
             name = r.name.removeprefix(RENDERED)
-            table.add_row(name, r.policy, *scores, change, _ms(r.delay_mean_ms), _ms(r.delay_p95_ms))
+            table.add_row(
+                name, r.policy, *scores, change, columns.ms(r.delay_mean_ms), columns.ms(r.delay_p95_ms)
+            )
     return table
 
 
 def frontier_table(points: Sequence[FrontierPoint]) -> Table:
     """The policies, and those of the sweep that no other setting beats."""
-    table = _table(
+    table = columns.table(
         "Onset F1 against delay: the policies, and what no other setting beats (*)",
         ("material", "setting"),
         ("thresholds", "F1 50 ms", "delay mean", "p95", ""),
     )
     for p in sorted((p for p in points if p.policy or p.best), key=lambda p: (p.material, p.delay_mean_ms)):
         thresholds = " ".join("-" if t >= NEVER else f"{t:g}" for t in p.thresholds)
-        times = (_ms(p.delay_mean_ms), _ms(p.delay_p95_ms))
+        times = (columns.ms(p.delay_mean_ms), columns.ms(p.delay_p95_ms))
         table.add_row(
-            p.material, p.policy or "sweep", thresholds, _score(p.f1), *times, "*" if p.best else ""
+            p.material, p.policy or "sweep", thresholds, columns.score(p.f1), *times, "*" if p.best else ""
         )
     return table
 
@@ -130,25 +135,8 @@ def frontier_table(points: Sequence[FrontierPoint]) -> Table:
 def false_table(found: Sequence[FalseNotes]) -> Table:
     """Notes where no piano plays."""
     policies = list(dict.fromkeys(one.policy for one in found))
-    table = _table("False notes per 10 s where no piano plays", ("sound",), policies)
+    table = columns.table("False notes per 10 s where no piano plays", ("sound",), policies)
     for sound in dict.fromkeys(one.sound for one in found):
         by_policy = {one.policy: one.per_10_s for one in found if one.sound == sound}
         table.add_row(sound, *(f"{by_policy[policy]:.2f}" for policy in policies))
     return table
-
-
-def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in words:
-        table.add_column(name, no_wrap=True)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _score(value: float, digits: int = 3) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _ms(value: float, digits: int = 0) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f} ms"

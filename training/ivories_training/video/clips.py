@@ -15,7 +15,7 @@ from ivories.datatypes import VideoFrame
 from ivories.keyboard import LOWEST_PITCH
 from ivories.scoring import NOTE_DTYPE
 from ivories.vision.calibration import Calibration, from_corners
-from ivories.vision.strip import StripSpec
+from ivories.vision.strip import StripFrontEnd, StripSpec
 from ivories_training.video.film import Film, scene_calibration, shaken
 from ivories_training.video.hands import random_hands
 from ivories_training.video.motion import Strokes, pressed, strokes_of
@@ -40,6 +40,8 @@ class Clip:
     """(F, 88)"""
     level: float
     """mean luma of the keyboard: how dim it was"""
+    covered: NDArray[np.float64] | None = None
+    """(F, 88) share of each key hidden by hands, 1 outside the picture; None where nobody knows"""
 
     def frames(self) -> Iterator[VideoFrame]:
         """Yield the pictures as a camera does."""
@@ -74,6 +76,7 @@ def random_clip(seed: int, notes: NDArray[np.void], seconds: float, rate: float 
     film = Film(room, sensor, strokes, times, exposure, hands, rng, spec=spec)
     pictures = sensor.compress(list(film.exposures()))
     calibration = shaken(scene_calibration(room), rng, float(rng.uniform(0, 0.05)))
+    outside = ~StripFrontEnd(spec, calibration).visible
     return Clip(
         name=f"render_{seed}",
         calibration=calibration,
@@ -82,6 +85,7 @@ def random_clip(seed: int, notes: NDArray[np.void], seconds: float, rate: float 
         notes=true_notes(strokes),
         pressed=pressed(strokes, times),
         level=float(np.mean(pictures[0])),
+        covered=np.where(outside, 1.0, film.covered),
     )
 
 

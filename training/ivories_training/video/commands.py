@@ -34,24 +34,57 @@ def evaluate(
         list[Path] | None, typer.Option(help="Filmed clips instead: NAME.mp4 with NAME.mid beside it.")
     ] = None,
     policy: Annotated[str, typer.Option(help="earliest, balanced or surest.")] = "balanced",
-    report: Annotated[Path | None, typer.Option(help="Write the scores here as JSON.")] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="F.mp4", help="Film of the clips with what was told in them.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="F", help="Write everything here.")] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the scores into the manifest and the model card.")
+    ] = False,
 ) -> None:
-    """Score the int8 file through the device's own stages."""
-    from ivories_training.video import evaluate as scoring
+    """Score the int8 file of the video network on rendered or filmed clips."""
+    from contextlib import closing, nullcontext
+
+    from rich.console import Console
+
+    from ivories.errors import ConfigError
+    from ivories_training.columns import WIDTH
+    from ivories_training.video import evaluate as judge
+    from ivories_training.video.cells import count, pooled
     from ivories_training.video.clips import filmed_clip
+    from ivories_training.video.overlay import OverlayVideo
     from ivories_training.video.recipe import unseen_clips
 
-    watcher = scoring.Watcher(model)
+    watcher = judge.Watcher(model)
+    policies = watcher.manifest.thresholds
+    if policy not in policies:
+        raise ConfigError(f"--policy {policy!r}: {model} knows {', '.join(policies) or 'none'}")
+    if not video and clips < 1:
+        raise ConfigError("nothing to score: name filmed clips with --video, or ask for --clips")
     if video:
         films = (filmed_clip(path) for path in video)
     else:
         films = unseen_clips(performances, "test", clips, clip_seconds)
-    thresholds = watcher.manifest.thresholds[policy]
-    scores = [scoring.score(clip, watcher.watch(clip), thresholds) for clip in films]
-    typer.echo(scoring.clip_table(scores))
-    typer.echo({name: round(value, 3) for name, value in scoring.summary(scores).items()})
-    if report is not None:
-        scoring.save(scores, report)
+    scores, counts = [], []
+    with nullcontext() if overlay is None else closing(OverlayVideo(overlay)) as film:
+        for clip in films:
+            evidence = watcher.watch(clip)
+            notes = judge.told(evidence, policies[policy])
+            scores.append(judge.score(clip, evidence, notes))
+            counts.append(count(clip, evidence))
+            if film is not None:
+                film.add(clip, notes, f"{clip.name}  F1 {scores[-1].f1_100ms:.2f}  {policy}")
+    console = Console(width=WIDTH)
+    console.print(judge.clip_table(scores))
+    console.print(judge.cell_table(pooled(counts)))
+    if overlay is not None:
+        typer.echo(f"wrote {overlay}")
+    if json is not None:
+        judge.save(scores, pooled(counts), json)
+        typer.echo(f"wrote {json}")
+    if write:
+        judge.write_scores(model, "filmed" if video else "rendered", policy, scores)
+        typer.echo(f"wrote the scores into {model} and {model.parent / 'README.md'}")
 
 
 @commands.command("contact-sheet")

@@ -1,0 +1,226 @@
+"""The measurement of the eye itself: scripted evidence in, known scores, cells and pictures out."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+pytest.importorskip("scipy")
+
+from ivories.clock import SECOND
+from ivories.errors import SinkError
+from ivories.inference.manifest import Channel, Manifest, load_manifest, save_manifest
+from ivories.keyboard import IS_BLACK, KEYS, LOWEST_PITCH
+from ivories.report import DECIDED_DTYPE
+from ivories.scoring import NOTE_DTYPE
+from ivories.vision.calibration import from_corners
+from ivories.vision.strip import StripSpec
+from ivories_training.video import evaluate as judge
+from ivories_training.video.cells import ALL, count, light, pooled
+from ivories_training.video.clips import Clip
+from ivories_training.video.overlay import FALSE, MISSED, RIGHT, OverlayVideo, drawn, key_outline
+from support import FRAME_NS, video_evidence
+
+MODELS = Path(__file__).parents[2] / "models"
+WIDTH, HEIGHT = 640, 120
+WHITE, BLACK = 39, 40  # C4 and its sharp
+THRESHOLDS = (0.0, 0.0, 0.0, 0.0)
+SECONDS = 4
+
+
+def clip(notes, luma=128, covered=None, name="made"):
+    """Film ``notes`` (key, onset_s, offset_s, velocity) on a grey keyboard that fills the picture."""
+    frames = round(SECONDS * SECOND / FRAME_NS)
+    t_ns = np.arange(frames) * FRAME_NS
+    pressed = np.zeros((frames, KEYS), bool)
+    for key, on, off, _ in notes:
+        pressed[(t_ns >= on * SECOND) & (t_ns < off * SECOND), key] = True
+    truth = np.array(sorted((on, off, k + LOWEST_PITCH, v) for k, on, off, v in notes), NOTE_DTYPE)
+    corners = [(10, 10), (WIDTH - 10, 10), (WIDTH - 10, HEIGHT - 10), (10, HEIGHT - 10)]
+    pictures = np.full((frames, HEIGHT, WIDTH), luma, np.uint8)
+    return Clip(name, from_corners(corners, WIDTH, HEIGHT), t_ns, pictures, truth, pressed, luma, covered)
+
+
+def seen(notes, frames, visible=None):
+    """Return the evidence of an eye that sees ``notes``, (key, onset_s, offset_s, velocity)."""
+    times = [(k, round(on * SECOND), round(off * SECOND)) for k, on, off, _ in notes]
+    return [video_evidence(f, times, strength=9.0, visible=visible) for f in range(frames)]
+
+
+PLAYED = [(WHITE, 1.0, 1.5, 60), (BLACK, 2.0, 2.5, 110), (WHITE, 3.0, 3.5, 70)]
+
+
+def test_a_good_eye_scores_one_and_is_told_early() -> None:
+    made = clip(PLAYED)
+    evidence = seen(PLAYED, len(made.t_ns))
+    scored = judge.score(made, evidence, judge.told(evidence, THRESHOLDS))
+    assert (scored.notes, scored.found, scored.f1_100ms, scored.frame_f1) == (3, 3, 1.0, 1.0)
+    assert scored.frame_rate == pytest.approx(30, abs=0.1)
+    assert scored.detection_ms < 0  # the eye predicts by a frame
+    assert scored.detection_soft_ms <= scored.detection_p95_ms
+    assert scored.false_per_10_s == 0
+
+
+def test_cells_are_counted_by_colour_visibility_and_light() -> None:
+    covered = np.zeros((round(SECONDS * SECOND / FRAME_NS), KEYS))
+    covered[:, BLACK] = 0.5
+    covered[:, 0] = 1.0
+    made = clip(PLAYED, covered=covered)
+    visible = np.ones(KEYS, bool)
+    visible[BLACK] = False
+    evidence = seen([*PLAYED, (50, 1.0, 1.5, 60)], len(made.t_ns), visible)
+    found = {s.kind: s for s in pooled([count(made, evidence), count(made, evidence)])}
+    held = int(made.pressed[:, WHITE].sum())
+    assert found[ALL].cells == 2 * made.pressed.size
+    assert found[ALL].pressed == 2 * int(made.pressed.sum())
+    white, black = found["white keys"], found["black keys"]
+    assert white.cells + black.cells == found[ALL].cells
+    assert IS_BLACK[50] == IS_BLACK[WHITE]
+    assert (white.recall, white.precision) == (1.0, pytest.approx(held / (held + 15), abs=0.01))
+    assert (black.recall, black.f1) == (0.0, 0.0)  # hidden: nothing is told of it
+    assert np.isnan(black.precision)
+    assert found["judged hidden"].pressed == found["partly covered"].pressed == black.pressed
+    assert found["covered or outside"].cells == 2 * len(made.t_ns)
+    assert found["medium light"].cells == found[ALL].cells
+    wrong = 1 - found[ALL].accuracy
+    assert wrong == pytest.approx((black.pressed + 2 * 15) / found[ALL].cells, rel=0.1)
+
+
+def test_light_is_that_of_the_white_keys() -> None:
+    assert [light(clip([], luma)) for luma in (30, 120, 220)] == ["dim light", "medium light", "bright light"]
+    dark_room = clip([], 20)
+    dark_room.pictures[:, HEIGHT // 2 :] = 200
+    assert light(dark_room) == "bright light"
+
+
+def told(*rows):
+    """Notes as told: (key, onset_s, offset_s, decided_s) each."""
+    return np.array([(on, off, k + LOWEST_PITCH, 64, at) for k, on, off, at in rows], DECIDED_DTYPE)
+
+
+def test_the_overlay_shows_right_false_and_missed() -> None:
+    made = clip([(WHITE, 1.0, 2.0, 60), (20, 1.0, 2.0, 60)])
+    pictures = dict(drawn(made, told((WHITE, 1.0, 2.0, 1.2), (60, 1.0, 2.0, 1.0)), "made"))
+
+    def colour(key, second):
+        at = min(pictures, key=lambda t: abs(t - second * SECOND))
+        x, y = key_outline(made, key).mean(0).astype(int)
+        return int(np.argmax(pictures[at][y, x])) if np.ptp(pictures[at][y, x]) > 20 else None
+
+    blue, green, red = (int(np.argmax(c)) for c in (MISSED, RIGHT, FALSE))
+    assert (colour(WHITE, 1.1), colour(WHITE, 1.6)) == (blue, green)  # not yet decided, then right
+    assert (colour(20, 1.6), colour(60, 1.6), colour(70, 1.6)) == (blue, red, None)
+    assert colour(WHITE, 2.5) is None
+
+
+def test_the_overlay_is_a_film_of_all_clips(tmp_path: Path) -> None:
+    first, second = clip(PLAYED), clip(PLAYED, name="second")
+    film = OverlayVideo(tmp_path / "new" / "out.mp4")
+    film.add(first, told(), "first")
+    film.add(second, told(), "second")
+    film.close()
+    with av.open(str(tmp_path / "new" / "out.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert len(times) == 2 * len(first.t_ns)
+    steps = np.diff(times)
+    assert np.delete(steps, len(first.t_ns) - 1) == pytest.approx(1 / 30, abs=0.002)
+    assert steps[len(first.t_ns) - 1] == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(SinkError, match="cannot write the overlay video"):
+        OverlayVideo(tmp_path / "new" / "out.mp4" / "inside.mp4")
+
+
+def test_scores_are_kept_by_material(tmp_path: Path) -> None:
+    shutil.copy(MODELS / "audio.tflite", tmp_path / "video.tflite")
+    path = tmp_path / "video.toml"
+    save_manifest(
+        Manifest(
+            name="video",
+            kind="video",
+            file="video.tflite",
+            sha256="",
+            frontend="",
+            input="strip",
+            channels=[],
+        ),
+        path,
+    )
+    made = clip(PLAYED)
+    evidence = seen(PLAYED, len(made.t_ns))
+    scores = [judge.score(made, evidence, judge.told(evidence, THRESHOLDS))]
+    judge.write_scores(path, "rendered", "balanced", scores)
+    judge.write_scores(path, "filmed", "balanced", scores)
+    kept = load_manifest(path).scores
+    assert kept["rendered/balanced/f1_100ms"] == kept["filmed/balanced/f1_100ms"] == 1.0
+    card = (tmp_path / "README.md").read_text()
+    assert card.count("| rendered | balanced | 1.000 |") == card.count("| filmed | balanced | 1.000 |") == 1
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory) -> Path:
+    """A network that has learnt nothing, as an int8 file with a manifest."""
+    keras = pytest.importorskip("keras")
+    pytest.importorskip("tensorflow")
+    from ivories_training import export
+    from ivories_training.quantize import observe
+    from ivories_training.video.network import NetworkConfig, VideoNetwork
+
+    keras.mixed_precision.set_global_policy("float32")
+    network = VideoNetwork(NetworkConfig(stem=8, shape=8, parts=8, width=16))
+    spec = StripSpec()
+    batch = np.random.default_rng(0).normal(0, 1, (2, spec.rows, spec.columns * KEYS, 6)).astype(np.float32)
+    observe(network.model(), [batch])
+    network.constant.freeze()
+    path = tmp_path_factory.mktemp("model") / "video.tflite"
+    export.write_int8(network.model(batch=1), path)
+    names = [name.partition("@") for name in network.config.channels]
+    manifest = Manifest(
+        name="video",
+        kind="video",
+        file=path.name,
+        sha256=export.sha256(path),
+        frontend=spec.fingerprint,
+        input="strip",
+        channels=[Channel(kind=kind, horizon=int(horizon or 0)) for kind, _, horizon in names],
+        thresholds={"balanced": [2.0] * sum(kind == "onset" for kind, _, _ in names)},
+    )
+    save_manifest(manifest, path.with_suffix(".toml"))
+    return path.with_suffix(".toml")
+
+
+def test_the_command_scores_rendered_clips(tiny_model: Path, tmp_path: Path) -> None:
+    from ivories_training.cli import cli
+
+    command = [
+        "evaluate", "video", "--model", str(tiny_model), "--clips", "1", "--clip-seconds", "3.5",
+        "--overlay", str(tmp_path / "o.mp4"), "--json", str(tmp_path / "o.json"), "--write",
+    ]  # fmt: skip
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    assert "render_30000" in done.output
+    content = json.loads((tmp_path / "o.json").read_text())
+    kinds = {row["kind"] for row in content["cells"]}
+    assert {"all", "white keys", "black keys", "free keys"} <= kinds
+    assert content["clips"][0]["notes"] > 0
+    assert "rendered/balanced/f1_100ms" in load_manifest(tiny_model).scores
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 50
+    wrong = CliRunner().invoke(cli, ["evaluate", "video", "--model", str(tiny_model), "--policy", "boldest"])
+    assert "knows balanced" in str(wrong.exception)
+
+
+def test_there_is_one_word_order() -> None:
+    from ivories_training.cli import cli
+
+    assert CliRunner().invoke(cli, ["audio", "evaluate"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["video", "evaluate"]).exit_code == 2
+    shown = CliRunner().invoke(cli, ["evaluate", "--help"]).output
+    assert "audio" in shown
+    assert "video" in shown
