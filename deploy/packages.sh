@@ -7,6 +7,8 @@ set -eu
 
 wanted=""
 needed=""
+# Taken where the distribution has it; without it the tests that want it say so.
+welcome=""
 for purpose in "$@"; do
   case $purpose in
     demo)
@@ -20,15 +22,28 @@ for purpose in "$@"; do
     # Sampled pianos to learn from, and the program that plays them.
     train) wanted="$wanted fluidsynth fluid-soundfont-gm musescore-general-soundfont timgm6mb-soundfont" ;;
     # A real broker, a second architecture, headers of ALSA's library, the C formatter.
-    test) wanted="$wanted mosquitto gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libasound2-dev clang-format" ;;
+    test) wanted="$wanted mosquitto gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libasound2-dev clang-format"
+      # A browser without a screen, for the dashboard page.
+      command -v chromium >/dev/null || welcome="chromium-headless-shell"
+      ;;
     *) echo "packages.sh: unknown purpose $purpose" >&2; exit 2 ;;
   esac
 done
 
 command -v dpkg-query >/dev/null || exit 0
+missing() {
+  ! dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
+}
 for package in $wanted; do
-  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || needed="$needed $package"
+  if missing "$package"; then needed="$needed $package"; fi
 done
+if [ "$(id -u)" = 0 ]; then
+  for package in $welcome; do
+    if missing "$package" && { apt-cache show "$package" || { apt-get update && apt-cache show "$package"; }; } >/dev/null 2>&1; then
+      needed="$needed $package"
+    fi
+  done
+fi
 [ -n "$needed" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then

@@ -35,6 +35,8 @@ class EmbeddedBroker:
     stop: Callable[[], None]
     """Stops the broker; calling again does nothing"""
     host: str = HOST
+    websockets: int = 0
+    """Port for pages in a browser; 0 for none"""
 
     @property
     def protocol(self) -> Literal["5", "3.1.1"]:
@@ -50,32 +52,37 @@ class EmbeddedBroker:
         self.stop()
 
 
-def start_broker(which: Which | None = None, *, port: int = 0) -> EmbeddedBroker:
+def start_broker(
+    which: Which | None = None, *, port: int = 0, websockets: int | None = None
+) -> EmbeddedBroker:
     """Start a broker.
 
     Args:
         which: the program; None takes mosquitto where it is installed, else amqtt.
         port: where to listen; 0 takes a free port.
+        websockets: where to listen for pages in a browser; 0 takes a free port, None does not listen.
 
     Raises:
         BackendError: neither is installed, or it does not start.
     """
     port = port or _free_port()
+    pages = 0 if websockets is None else websockets or _free_port()
     mosquitto = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if which is None:
         which = "mosquitto" if mosquitto else "amqtt"
     if which == "amqtt":
-        return EmbeddedBroker("amqtt", port, _start_amqtt(port))
+        return EmbeddedBroker("amqtt", port, _start_amqtt(port, pages), websockets=pages)
     if mosquitto is None:
         raise BackendError("mosquitto is not installed: run 'apt-get install mosquitto'")
-    return EmbeddedBroker("mosquitto", port, _start_mosquitto(mosquitto, port))
+    return EmbeddedBroker("mosquitto", port, _start_mosquitto(mosquitto, port, pages), websockets=pages)
 
 
-def _start_mosquitto(program: str, port: int) -> Callable[[], None]:
+def _start_mosquitto(program: str, port: int, pages: int) -> Callable[[], None]:
     folder = Path(tempfile.mkdtemp(prefix="ivories-mosquitto-"))
     configuration = folder / "mosquitto.conf"
+    for_pages = f"listener {pages} {HOST}\nprotocol websockets\n" if pages else ""
     configuration.write_text(
-        f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
+        f"{for_pages}listener {port} {HOST}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
         f"user {getpass.getuser()}\nlog_dest file {folder / 'log'}\n"
     )
     command = [program, "-c", str(configuration)]
@@ -105,7 +112,7 @@ def _start_mosquitto(program: str, port: int) -> Callable[[], None]:
     return stop
 
 
-def _start_amqtt(port: int) -> Callable[[], None]:
+def _start_amqtt(port: int, pages: int) -> Callable[[], None]:
     try:
         from amqtt.broker import Broker
     except ImportError as error:
@@ -114,8 +121,11 @@ def _start_amqtt(port: int) -> Callable[[], None]:
         ) from error
     for name in _LIBRARY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    listeners = {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}}
+    if pages:
+        listeners["pages"] = {"type": "ws", "bind": f"{HOST}:{pages}"}
     configuration = {
-        "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}},
+        "listeners": listeners,
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     }
     started = threading.Event()
