@@ -11,9 +11,11 @@ PIANOS ?=
 PERFORMANCES ?=
 SMOKE ?=
 RUN ?= runs/$(if $(SMOKE),smoke,full)
+HOST ?=
+FAULTS ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train-qat bench lint format native wheel packages clean
+.PHONY: help demo test train-qat bench lint format native wheel packages clean install deploy rollback status faults
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -45,6 +47,22 @@ format: $(VENV)/.test ## let the formatters write
 	@if command -v clang-format >/dev/null; then clang-format -i $$(git ls-files '*.c' '*.h'); fi
 
 native: $(VENV)/.demo ## build the C extensions in place
+
+install: $(VENV)/.demo ## prepare a Debian or Raspberry Pi OS machine over ssh, once: HOST=pi@piano.local
+	$(BIN)/python deploy/release.py install $(HOST)
+
+deploy: $(VENV)/.demo $(filter train-qat,$(MAKECMDGOALS)) ## build, sign and bring a release to HOST; it goes back by itself when ill
+	$(BIN)/python deploy/release.py deploy $(HOST)
+
+rollback: $(VENV)/.demo ## let HOST go back to the release before
+	$(BIN)/python deploy/release.py rollback $(HOST)
+
+status: $(VENV)/.demo ## the releases on HOST and how the service is
+	$(BIN)/python deploy/release.py status $(HOST)
+
+faults: $(VENV)/.demo ## a million faults into the application and the owner of its MIDI port: no note may hang
+	$(BIN)/python tests/port_deaths.py --faults $(FAULTS)
+	$(BIN)/python tests/port_faults.py --faults $$(($(FAULTS) / 100))
 
 wheel: $(VENV)/.demo ## one cp311-abi3 wheel for this architecture in dist/
 	$(BIN)/python -m pip install -q build
