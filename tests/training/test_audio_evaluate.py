@@ -193,18 +193,23 @@ def test_peers_are_run_on_the_same_sound_and_judged_alike(tmp_path: Path, monkey
     assert len(missing) == 1
     assert "Transkun is not installed" in missing[0]
     assert "pip install transkun" in missing[0]
-    (judged,) = peers.transcribe("basic-pitch", found["basic-pitch"], [take()])
+    (judged,) = peers.transcribe("basic-pitch", found["basic-pitch"], [take()], tmp_path / "cache")
     scored = row("piece", "basic-pitch", [judged])
     assert (scored.notes, scored.found, scored.recall) == (5, 2, pytest.approx(0.4))
     assert np.isnan(scored.delay_mean_ms)
     assert np.isnan(scored.pedal_on_f1)
+    (tmp_path / "told.mid").unlink()  # a second run would fail: what was said before is kept
+    (again,) = peers.transcribe("basic-pitch", found["basic-pitch"], [take()], tmp_path / "cache")
+    assert again.notes.tolist() == judged.notes.tolist()
+    with pytest.raises(ConfigError, match="left no MIDI file"):
+        peers.transcribe("basic-pitch", found["basic-pitch"], [take(hops=310)], tmp_path / "cache")
 
 
 def test_a_peer_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
     program(tmp_path / "transkun", "echo no such weights >&2; exit 3")
     found, _ = peers.find(tmp_path)
     with pytest.raises(ConfigError, match=r"Transkun .* left no MIDI file \(status 3\): no such weights"):
-        peers.transcribe("Transkun", found["Transkun"], [take()])
+        peers.transcribe("Transkun", found["Transkun"], [take()], tmp_path)
     with pytest.raises(ConfigError, match="no such folder"):
         peers.find(tmp_path / "nowhere")
 

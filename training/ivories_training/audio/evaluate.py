@@ -58,6 +58,7 @@ class Wanted:
     """Rendered test excerpts; 0: none"""
     frontier: bool = False
     peers: bool = False
+    """Run other programs over the recordings, or where there are none over the rendered pieces"""
     peers_from: Path | None = None
     """Python environment with the other programs; PATH is looked through after it"""
 
@@ -94,14 +95,17 @@ def run(listener: Listener, settings: Settings, wanted: Wanted, say: Say = lambd
             _add_rows(report, take.name, [take], policies)
         if len(takes) > 1:
             _add_rows(report, RECORDINGS, takes, policies)
-        _add_rest(report, RECORDINGS, takes, policies, wanted, found, say)
+        _add_rest(report, RECORDINGS, takes, policies, wanted, say)
+        _add_peers(report, RECORDINGS, takes, found, say)
     for condition in conditions.CONDITIONS if wanted.excerpts else ():
         name = RENDERED + condition
         say(f"rendering and hearing: {name}")
         takes = rendered(listener, settings, wanted.excerpts, condition)
         _add_rows(report, name, takes, policies)
         if condition == conditions.CLEAN:
-            _add_rest(report, name, takes, policies, wanted, found, say)
+            _add_rest(report, name, takes, policies, wanted, say)
+            if wanted.folder is None:  # large networks take minutes per minute: recordings say more
+                _add_peers(report, name, takes, found, say)
     say("hearing what is no piano")
     report.false_notes = false_notes(listener, policies, SILENT_SECONDS)
     return report
@@ -120,16 +124,18 @@ def _add_rest(
     takes: Sequence[Take],
     policies: Policies,
     wanted: Wanted,
-    found: Mapping[str, Path],
     say: Say,
 ) -> None:
-    """Add parts, frontier and peers."""
+    """Add parts and frontier."""
     if IN_PARTS in policies:
         judged = [decide(take, policies[IN_PARTS]) for take in takes]
         report.parts += [*by_register(name, judged), *by_chord(name, judged)]
     if wanted.frontier:
         say(f"sweeping thresholds: {name}")
         report.frontier += measure_frontier(name, takes, policies)
+
+
+def _add_peers(report: Report, name: str, takes: Sequence[Take], found: Mapping[str, Path], say: Say) -> None:
     for peer, command in found.items():
         say(f"running {peer}: {name}")
         told = peers.transcribe(peer, command, takes)

@@ -3,6 +3,7 @@
 They see a whole recording before they speak; their scores say what waiting and a large network are worth.
 """
 
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +23,10 @@ from ivories_training.audio.takes import Take
 from ivories_training.performances import read_midi
 
 _SLOWEST: Final = 120.0
-"""Seconds of computing per second of sound after which a program is given up, and at least ten minutes"""
+"""Seconds of computing per second of sound after which a program is given up"""
+_LEAST_S: Final = 1800.0
+"""and never before this, for a busy machine"""
+CACHE: Final = Path("~/.cache/ivories/peers")
 
 
 @dataclass(frozen=True)
@@ -88,21 +92,37 @@ def find(folder: Path | None) -> tuple[dict[str, Path], list[str]]:
     return found, missing
 
 
-def transcribe(name: str, command: Path, takes: Sequence[Take]) -> list[Judged]:
-    """Run one peer over ``takes``, one after the other.
+def transcribe(name: str, command: Path, takes: Sequence[Take], cache: Path | None = None) -> list[Judged]:
+    """Run one peer over ``takes``, one after the other; what it said of the same sound before is kept.
+
+    Args:
+        name: of the peer.
+        command: its program.
+        takes: what it shall hear.
+        cache: folder of MIDI files by sound and program.
 
     Raises:
         ConfigError: the program failed; its last words are in the message.
     """
     peer = next(p for p in PEERS if p.name == name)
-    judged = []
+    kept = CACHE.expanduser() if cache is None else cache
+    kept.mkdir(parents=True, exist_ok=True)
+    return [_judged(peer, take, _told(peer, command, take, kept)) for take in takes]
+
+
+def _told(peer: Peer, command: Path, take: Take, cache: Path) -> Path:
+    """Return the MIDI file for a take."""
     with tempfile.TemporaryDirectory(prefix="ivories-peers-") as scratch:
-        for number, take in enumerate(takes):
-            sound = Path(scratch) / f"take{number}.wav"
-            soundfile.write(str(sound), np.clip(take.samples, -1, 1), take.rate, "PCM_16")
+        sound = Path(scratch) / "take.wav"
+        soundfile.write(str(sound), np.clip(take.samples, -1, 1), take.rate, "PCM_16")
+        program = f"{command} {command.stat().st_mtime_ns}".encode()
+        digest = hashlib.sha256(program + sound.read_bytes()).hexdigest()[:24]
+        kept = cache / f"{peer.command}-{digest}.mid"
+        if not kept.is_file():
             midi = _run(peer, command, sound, len(take.samples) / take.rate)
-            judged.append(_judged(peer, take, midi))
-    return judged
+            shutil.copyfile(midi, kept.with_suffix(".part"))
+            kept.with_suffix(".part").replace(kept)
+    return kept
 
 
 def _run(peer: Peer, command: Path, sound: Path, seconds: float) -> Path:
@@ -110,7 +130,7 @@ def _run(peer: Peer, command: Path, sound: Path, seconds: float) -> Path:
     call = [str(command), *peer.arguments(sound, wanted)]
     try:
         done = subprocess.run(  # noqa: S603 - a program that the user named
-            call, capture_output=True, text=True, check=False, timeout=max(600.0, _SLOWEST * seconds)
+            call, capture_output=True, text=True, check=False, timeout=max(_LEAST_S, _SLOWEST * seconds)
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{peer.name} ({command}) did not work: {error}") from error
