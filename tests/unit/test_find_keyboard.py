@@ -51,6 +51,34 @@ def test_a_camera_on_the_far_side_sees_the_bass_on_the_right():
     assert centre_error(found, view)[0] < 0.15
 
 
+def test_seen_askew_the_far_black_keys_hide_white_ones_but_the_octave_stays():
+    rng = np.random.default_rng(145)
+    keys = {"white": 171, "black": 14.5, "black_half": 6.2, "black_length": 93, "black_height": 12, "gap": 85}
+    case = {"case": 8, "cheek": 68, "felt": 26, "felt_mm": 4, "front": 0.95, "floor": 12}
+    mount = {"elevation": 40.5, "azimuth": -23.7, "roll": 0.9, "fill": 0.913, "centre": (0.514, 0.6015)}
+    view = View(**mount, field_of_view=62.8, instrument=keys | case)
+    found = find_keyboard([draw(view, rng, light=0.4)])
+    assert centre_error(found, view)[0] < 0.15
+    assert not found.octave_uncertain
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_shining_black_keys_do_not_end_the_keyboard(side):
+    """A window mirrored in a third of the black keys makes them as bright as the white ones."""
+    rng = np.random.default_rng(90)
+    view = View(elevation=65, instrument={"gap": 40.0, "gap_mm": 1.3})
+    picture = draw(view, rng)
+    keys = slice(0, 30) if side == "left" else slice(58, 88)
+    for key in np.flatnonzero(IS_BLACK[keys]) + keys.start:
+        x = KEY_CENTRE[key]
+        top = view.to_pixels([[x - 0.35, -0.15], [x + 0.35, -0.15], [x + 0.35, 0.66], [x - 0.35, 0.66]])
+        cv2.fillConvexPoly(picture, np.round(top).astype(np.int32), 215)
+    found = find_keyboard([picture])
+    assert centre_error(found, view)[0] < 0.15
+    assert (found.lowest, found.highest) == (0, 87)
+    assert not found.octave_uncertain
+
+
 def test_the_lens_is_estimated():
     rng = np.random.default_rng(5)
     view = random_view(rng, k1=-0.06, fill=0.95)

@@ -26,7 +26,7 @@ _SPANS: Final = (
     (1 / 20, True, True),
     (1 / 20, False, True),
 )
-_CONTRASTS: Final = (0.65, 0.45, 0.8, 0.3)
+_CONTRASTS: Final = (0.65, 0.45, 0.8, 0.3, 0.15)
 _ENOUGH: Final = 34.0  # black keys of 36, matched
 _FITS: Final = 32.0  # score of a layout with hardly a key in doubt
 _SURE: Final = 28.0  # score of a layout that needs no rival

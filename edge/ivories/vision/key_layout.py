@@ -23,6 +23,8 @@ _DARKER: Final = 0.85  # a black key, glossy as it may be, over the white keys b
 _WHITE: Final = 0.5  # a white key over its like
 _PLAIN: Final = 0.6  # correlation of gaps that leave no doubt
 _BLACK_HALF: Final = 0.27
+_SIDE: Final = 0.31  # from a black key to where the white key beside it shows best
+_LEAST_GAP: Final = 0.2  # between black keys, to see a white one
 _BACK: Final = -0.5
 _ROWS: Final = 48  # strip rows from y = -0.5 to 1.5
 
@@ -56,7 +58,7 @@ class Reading:
     """What lies along the endless keyboard of the pattern plane."""
 
     seen: NDArray[np.int8]
-    """(105,) per place of PATTERN: 1 black key, -1 something else, 0 outside the picture"""
+    """(105,) per place of PATTERN: 1 black key, -1 something else, 0 cannot be told"""
     front_bright: float
     """-1..1: the white keys go on in front of the black ones (1) or behind them (-1)"""
     front_gaps: float
@@ -87,46 +89,53 @@ def read_pattern(luma: UInt8, found: PlaneMap, matched: Float64, *, raised: bool
 
     def at(profile: Float64, place: Float64, half: float) -> Float64:
         """Mean of ``profile`` within ``half`` of each ``place``; NaN where any of it is missing."""
-        columns = np.round((place[:, None] - x[0] + np.linspace(-half, half, 5)[None]) * _PER_WHITE).astype(
-            int
-        )
+        columns = np.round((place[:, None] - x[0] + np.linspace(-half, half, 5)[None]) * _PER_WHITE)
+        columns = np.nan_to_num(columns, nan=-1.0).astype(int)
         known = (columns >= 0) & (columns < len(x))
         values = profile[np.clip(columns, 0, len(x) - 1)]
         return np.where(known.all(1), values.mean(1), np.nan)
 
     back_zone = band(0.12, 0.5)
     # black keys stand high and look shifted; far beyond the picture that would be without meaning
-    left, right = (np.clip(side, -0.7, 0.7) for side in black_sides(found, PATTERN, 0.3, _BLACK_HALF))
+    left, right = (np.clip(side, -1.2, 1.2) for side in black_sides(found, PATTERN, 0.3, _BLACK_HALF))
     if not raised:
         left, right = (left - right) / 2, (right - left) / 2
     # all of a black key's width is dark; the shadow beside a cheek is narrower
     dark = np.stack(
         [at(back_zone, PATTERN + left + (right - left) * part, 0.05) for part in (0.25, 0.5, 0.75)]
     ).max(0)
-    # half-way to the next black key, which is where most of a white key shows however wide black ones look
-    middle = PATTERN + (left + right) / 2
-    sides = np.stack([at(back_zone, middle + off, 0.05) for off in (-0.58, 0.58)])
+    # beside it, half-way to the next black key; seen askew, that one may hide all there is between
+    gap = (PATTERN + left)[1:] - (PATTERN + right)[:-1]
+    off = np.where(gap > _LEAST_GAP, np.minimum(_SIDE, gap / 2), np.nan)
+    off_left, off_right = np.append(np.nan, off), np.append(off, np.nan)
+    sides = np.stack(
+        [at(back_zone, place, 0.05) for place in (PATTERN + left - off_left, PATTERN + right + off_right)]
+    )
+    darkest, brightest = np.fmin(*sides), np.fmax(*sides)
     front_zone = band(0.7, 0.9)
     front, back = at(front_zone, PATTERN, 0.5), at(band(-0.28, -0.08), PATTERN, 0.5)
-    visible = np.isfinite(dark) & np.isfinite(sides).all(0)
+    visible = np.isfinite(dark) & np.isfinite(brightest)
     known = np.isin(PATTERN, matched) & visible
     if known.sum() < 3:
         return Reading(np.zeros(len(PATTERN), np.int8), 0.0, 0.0, np.zeros(0))
     # light varies along the keyboard: judge by the nearest known keys
     near = np.argsort(np.abs(PATTERN[:, None] - PATTERN[known][None]), axis=1)[:, :5]
-    white = np.median(sides.max(0)[known][near], 1)
+    white = np.median(brightest[known][near], 1)
     with np.errstate(invalid="ignore"):
-        is_key = (dark < _DARKER * sides.min(0)) & (sides.min(0) > _WHITE * white)
+        is_key = (dark < _DARKER * darkest) & (darkest > _WHITE * white)
     seen = np.where(visible, np.where(is_key, 1, -1), 0).astype(np.int8)
-    beside = sides.max(0)
     place, plain = _comb(band(0.7, 0.94), x)
     among = (place > matched.min()) & (place < matched.max())
     behind = _comb(band(-0.3, -0.06), x)[1]
     gaps = float(np.median(plain[among]) - np.median(behind[among])) if among.sum() > 2 else 0.0
     near = np.abs(place[:, None] - PATTERN[known][None]).argmin(1)
-    bright = at(front_zone, place, 1.5) > _WHITE * sides.max(0)[known][near]
+    bright = at(front_zone, place, 1.5) > _WHITE * brightest[known][near]
     whites = place[(plain > _PLAIN) & bright]
-    return Reading(seen, _front_bright(front[known], back[known], beside[known]), gaps, whites)
+    # with white keys to both sides, what is not dark is no end of the keyboard but a shining or covered key
+    near_left = np.abs(whites[:, None] - PATTERN + 0.5).min(0, initial=np.inf) <= 0.5
+    near_right = np.abs(whites[:, None] - PATTERN - 0.5).min(0, initial=np.inf) <= 0.5
+    seen[(seen == -1) & near_left & near_right] = 0
+    return Reading(seen, _front_bright(front[known], back[known], brightest[known]), gaps, whites)
 
 
 def _comb(profile: Float64, x: Float64) -> tuple[Float64, Float64]:
@@ -187,10 +196,10 @@ def best_layout(reading: Reading, sizes: tuple[tuple[int, int, float], ...] = _S
             missing, beyond = (has & (seen == -1)).sum(), (~has & (seen == 1)).sum()
             hidden = (has & (seen == 0)).sum()
             whites = reading.whites + shift
-            stray = (whites < KEY_CENTRE[lowest] - 1) | (whites > KEY_CENTRE[highest] + 1)
+            stray = (whites < KEY_CENTRE[lowest] - 1.5) | (whites > KEY_CENTRE[highest] + 1.5)
             # where nothing else decides, the part seen is the middle of the keyboard
             aside = 0.01 * abs(middle + shift - 26.0)
-            score = float(present - missing - 1.5 * beyond - 0.2 * hidden - 0.5 * stray.sum() - cost - aside)
+            score = float(present - missing - 1.5 * beyond - 0.2 * hidden - stray.sum() - cost - aside)
             if shift not in best or score > best[shift].score:
                 best[shift] = Layout(shift, lowest, highest, score, 0.0, present + int(missing), present)
     first, *others = sorted(best.values(), key=lambda layout: -layout.score)

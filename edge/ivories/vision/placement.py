@@ -112,7 +112,7 @@ def settle(luma: UInt8, placed: Placed) -> Placed:
     return max(settled, turned, key=lambda way: way.layout.score + way.front)
 
 
-def _settle(luma: UInt8, placed: Placed, rounds: int = 2) -> Placed:
+def _settle(luma: UInt8, placed: Placed, rounds: int = 4) -> Placed:
     """Return ``placed`` refined against all edges, and read again now that its place is better known."""
     for _ in range(rounds):
         low, high = white_span(placed.layout)
