@@ -55,7 +55,7 @@ def run(config: Config, request: Request, console: Console) -> None:
         check_name(request.picture)
     played = []
     for source in request.sources or (bundled_take(),):
-        recording, app = _prepare(config, source, request, console)
+        recording, app = measurable(config, source, request, console)
         try:
             if request.latency:
                 console.print(f"Playing {source.name} at its own speed, {recording.duration_s:.0f} s ...")
@@ -69,10 +69,14 @@ def run(config: Config, request: Request, console: Console) -> None:
         _tell(played, request.picture, console)
 
 
-def _prepare(
+def measurable(
     config: Config, source: Path, request: Request, console: Console
 ) -> tuple[Recording, Application]:
-    """Return the part of ``source`` that can be measured, and the networks for it; say what is missing."""
+    """Return the part of ``source`` that can be measured, and the networks for it; say what is missing.
+
+    Raises:
+        IvoriesError: nothing is left.
+    """
     media = probe(source)
     senses = {}
     missing: dict[str, IvoriesError] = {}

@@ -1,5 +1,6 @@
 """``ivories doctor``: what works on this machine, what does not, and what to do about it."""
 
+import contextlib
 import os
 import platform
 import resource
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from ivories import native
 from ivories.app import Application
+from ivories.clock import MILLISECOND
 from ivories.config import Config
 from ivories.devices import list_microphones
 from ivories.errors import BackendError, IvoriesError
@@ -61,10 +63,13 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _wanted("microphone", config.audio.source, lambda: _microphones(config))
     yield _wanted("camera", config.video.source, lambda: _cameras(config))
     yield _calibration(config)
+    if config.audio.source != "off" and config.video.source != "off":
+        yield _skew(config)
     yield _wanted("USB-MIDI gadget", config.usb_midi.enabled, _gadget)
     yield _wanted("ALSA sequencer", config.alsa_seq.enabled, _sequencer)
     yield _broker(config)
     yield _priority(config)
+    yield _locked_memory(config)
 
 
 def _networks(config: Config) -> Iterator[Finding]:
@@ -123,11 +128,25 @@ def _calibration(config: Config) -> Finding:
         found = calibrations.load(path)
     except IvoriesError as error:
         return Finding("keyboard position", Verdict.WRONG, str(error))
-    skew_ms = found.audio_video_skew_ns / 1e6
-    detail = (
-        f"{path}, {found.width}x{found.height}, quality {found.quality:.2f}, eye-ear skew {skew_ms:+.1f} ms"
-    )
+    detail = f"{path}, {found.width}x{found.height}, quality {found.quality:.2f}"
     return Finding("keyboard position", Verdict.OK, detail)
+
+
+def _skew(config: Config) -> Finding:
+    """Tell how far the clocks of eyes and ears are apart; another finding tells of a file that is unfit."""
+    path = Path(config.video.calibration)
+    skew_ns = 0
+    if path.exists():
+        with contextlib.suppress(IvoriesError):
+            skew_ns = calibrations.load(path).audio_video_skew_ns
+    if skew_ns == 0:
+        return Finding(
+            "eye-ear skew", Verdict.ABSENT,
+            "not measured yet: `ivories run` does it within some tens of notes and keeps it with the "
+            "keyboard's position",
+        )  # fmt: skip
+    late = "the camera tells late" if skew_ns < 0 else "the microphone tells late"
+    return Finding("eye-ear skew", Verdict.OK, f"{skew_ns / MILLISECOND:+.1f} ms ({late}), made up for")
 
 
 def _gadget() -> str:
@@ -167,4 +186,16 @@ def _priority(config: Config) -> Finding:
     return Finding(
         "real-time priority", Verdict.WRONG,
         f"{wanted} asked for, {limit} allowed: set LimitRTPRIO={wanted} in the service",
+    )  # fmt: skip
+
+
+def _locked_memory(config: Config) -> Finding:
+    if not config.runtime.lock_memory:
+        return Finding("locked memory", Verdict.OK, "not asked for")
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    if limit == resource.RLIM_INFINITY or os.geteuid() == 0:
+        return Finding("locked memory", Verdict.OK, "allowed")
+    return Finding(
+        "locked memory", Verdict.WRONG,
+        f"asked for, but only {limit // 1024} KiB may be locked: set LimitMEMLOCK=infinity in the service",
     )  # fmt: skip

@@ -102,7 +102,7 @@ class ReplayedSound:
         *,
         realtime: bool = False,
         epoch_ns: int | None = None,
-        begun: Callable[[int], None] = lambda _: None,
+        begun: Callable[[int], None] | None = None,
     ) -> None:
         self.rate = material.rate
         self._material = material
@@ -119,7 +119,8 @@ class ReplayedSound:
         period = self.rate * self._material.period_ns // SECOND
         blocks = [*self._material.blocks, *self._silence(period)]
         for number in _count(self._times):
-            self._begun(number)
+            if self._begun is not None:
+                self._begun(number)
             for block in blocks:
                 t_ns = self._pace.stamp(number * self._material.period_ns + block.t_ns)
                 if not self._pace.wait(t_ns + len(block.samples) * SECOND // self.rate):
@@ -151,10 +152,12 @@ class ReplayedPictures:
         *,
         realtime: bool = False,
         epoch_ns: int | None = None,
+        begun: Callable[[int], None] | None = None,
     ) -> None:
         self.height, self.width = material.frames[0].luma.shape
         self._material = material
         self._times = times
+        self._begun = begun
         self._pace = Pace(realtime, epoch_ns)
 
     def __repr__(self) -> str:
@@ -165,6 +168,8 @@ class ReplayedPictures:
         """Yield the frames."""
         frames = self._material.frames
         for number in _count(self._times):
+            if self._begun is not None:
+                self._begun(number)
             for sequence, frame in enumerate(frames, number * len(frames)):
                 t_ns = self._pace.stamp(number * self._material.period_ns + frame.t_ns)
                 if not self._pace.wait(t_ns):

@@ -70,7 +70,8 @@ class StageTimes:
     def add(self, name: str, duration_ns: int) -> None:
         """Enter one duration."""
         if name not in self._ring:
-            self._ring[name] = np.zeros(_KEPT, np.int64)
+            # Written now: zeros would be a promise of the kernel, and memory would grow for minutes.
+            self._ring[name] = np.full(_KEPT, 0, np.int64)
             self._calls[name] = self._total[name] = 0
         self._ring[name][self._calls[name] % _KEPT] = duration_ns
         self._calls[name] += 1
