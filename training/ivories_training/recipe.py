@@ -29,4 +29,5 @@ def train_both(run: Path, *, smoke: bool, pianos: Path | None, performances: Pat
         experiment.load(_CONFIGS / f"audio{suffix}.toml"), pianos, performances, minutes=None
     )
     typer.echo(f"wrote {build(audio, run / 'audio', models)}")
-    typer.echo(make_model(_CONFIGS / f"video{suffix}.toml", run / "video", performances, models))
+    made = make_model(_CONFIGS / f"video{suffix}.toml", run / "video", performances, models)
+    typer.echo(f"wrote {made}")

@@ -1,13 +1,9 @@
 """The steps from nothing to a calibrated int8 file, each in a process of its own.
 
-Training runs behind the fastest Keras back-end at hand, export behind TensorFlow; a back-end is chosen once
-per process, hence ``python -m ivories_training.audio.stages STAGE SETTINGS RUN MODELS``.
+``python -m ivories_training.audio.stages STAGE SETTINGS RUN MODELS`` runs one.
 """
 
-import importlib.util
 import logging
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,25 +11,17 @@ import msgspec
 import numpy as np
 
 from ivories.audio.frontend import AudioFrontEnd
-from ivories.errors import ConfigError
 from ivories.inference.manifest import Manifest, Stream
 from ivories_training.audio import settings as settings_file
 from ivories_training.audio.card import audio_card
 from ivories_training.audio.settings import Settings
+from ivories_training.backends import EXPORT_BACKEND, run_module, training_backend
 from ivories_training.performances import provenance
 
 log = logging.getLogger(__name__)
 
 STAGES = ("prepare", "float", "quantized", "export")
 PARITY_HOPS = 60
-
-
-def training_backend() -> str:
-    """Return the Keras back-end to train behind: the one named, else torch (twice as fast on CPUs)."""
-    named = os.environ.get("KERAS_BACKEND")
-    if named:
-        return named
-    return "torch" if importlib.util.find_spec("torch") else "tensorflow"
 
 
 def build(settings: Settings, run: Path, models: Path) -> Path:
@@ -47,20 +35,8 @@ def build(settings: Settings, run: Path, models: Path) -> Path:
     used = run / f"{settings.name}.toml"
     settings_file.save(settings, used)
     for stage in STAGES:
-        backend = "tensorflow" if stage == "export" else training_backend()
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": backend}
-        command = [
-            sys.executable,
-            "-m",
-            "ivories_training.audio.stages",
-            stage,
-            *map(str, (used, run, models)),
-        ]
-        done = subprocess.run(command, env={**os.environ, **quiet}, check=False)  # noqa: S603
-        if done.returncode:
-            raise ConfigError(
-                f"the stage {stage!r} of training {settings.name} failed (status {done.returncode})"
-            )
+        backend = EXPORT_BACKEND if stage == "export" else training_backend()
+        run_module("ivories_training.audio.stages", stage, used, run, models, backend=backend)
     return models / f"{settings.name}.toml"
 
 

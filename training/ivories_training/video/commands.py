@@ -22,7 +22,7 @@ def train(
     """Render what is missing, train, quantize, calibrate and export."""
     from ivories_training.video.recipe import make_model
 
-    typer.echo(make_model(config, run, performances, models))
+    typer.echo(f"wrote {make_model(config, run, performances, models)}")
 
 
 def evaluate(

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ivories.inference.manifest import Manifest
-from ivories_training.mappability import Report
-from ivories_training.performances import Split, provenance
+from ivories_training.backends import EXPORT_BACKEND, run_module, training_backend
+from ivories_training.performances import Split
 from ivories_training.video.clips import Clip, random_clip
 from ivories_training.video.dataset import Music, render
 
@@ -50,10 +50,13 @@ def unseen_clips(
         yield random_clip(seed, music.piece(seed), seconds, rate)
 
 
-def make_model(config_path: Path, run: Path, performances: Path | None, models: Path) -> Report:
-    """Render what is missing in ``run``/data, train, export to ``models`` and return the static check."""
-    from ivories_training.video.calibrate import finish
-    from ivories_training.video.train import keep_config, read_config, train
+def make_model(config_path: Path, run: Path, performances: Path | None, models: Path) -> Path:
+    """Render what is missing in ``run``/data, train, export to ``models``; return the manifest's path.
+
+    Raises:
+        ConfigError: the configuration is wrong, or a step failed.
+    """
+    from ivories_training.video.train import keep_config, read_config
 
     config = read_config(config_path)
     keep_config(config_path, run)
@@ -64,9 +67,7 @@ def make_model(config_path: Path, run: Path, performances: Path | None, models: 
     )
     for split, count in parts:
         render(data / split, Music(performances, split), range(count), wanted.sequences)
-    network = train(config, data, run)
-    clips = list(unseen_clips(performances, "validation", wanted.clips, wanted.clip_s))
-    sources = ["rendered keyboards", "invented pieces"]
-    if performances is not None:
-        sources += [f"key motion of {text}" for text in provenance(performances, "train")]
-    return finish(network, data / "validation", clips, models / f"{config.name}.tflite", sources, CARD)
+    stages, played = "ivories_training.video.stages", performances or ""
+    run_module(stages, "train", config_path, run, models, played, backend=training_backend())
+    run_module(stages, "export", config_path, run, models, played, backend=EXPORT_BACKEND)
+    return models / f"{config.name}.toml"
