@@ -6,55 +6,26 @@ import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import mido
 import numpy as np
 import pytest
-import soundfile
 from rich.console import Console
-from typer.testing import CliRunner
 
 pytest.importorskip("scipy")
 pytest.importorskip("soxr")
 
-from ivories.errors import ConfigError
 from ivories.inference.manifest import load_manifest
-from ivories.scoring import NOTE_DTYPE, read_notes
-from ivories_training.audio import conditions, frontier, peers
+from ivories_training.audio import conditions, frontier
 from ivories_training.audio import evaluate as judge
 from ivories_training.audio.card import score_tables
-from ivories_training.audio.judged import Judged, decide, struck_with
+from ivories_training.audio.judged import decide, struck_with
 from ivories_training.audio.measures import row
 from ivories_training.audio.parts import by_chord, by_register
 from ivories_training.audio.tables import tables
-from ivories_training.audio.takes import Take, load_sound
 from ivories_training.columns import WIDTH
 from ivories_training.thresholds import NEVER
-from support import audio_evidence
+from scripted_takes import EARLY, PIECE, SURE, notes, take, told
 
 MODELS = Path(__file__).parents[2] / "models"
-SURE = (NEVER, NEVER, 0.0)
-EARLY = (0.0, 0.0, 0.0)
-NO_PEDAL = np.zeros((0, 2))
-PIECE = [(10, 50, 90), (39, 100, 130), (39, 130, 160), (43, 130, 160), (70, 200, 240)]
-"""Key, hop of onset, hop of end"""
-
-
-def notes(rows):
-    """NOTE_DTYPE of (onset_s, offset_s, pitch, velocity)."""
-    return np.array(sorted(rows), NOTE_DTYPE)
-
-
-def take(heard=PIECE, played=PIECE, hops=300, pedal=NO_PEDAL, **scripted):
-    """A take in which ``played`` was played and the ear is sure of ``heard``."""
-    truth = notes([(a * 0.01 + 0.005, b * 0.01, key + 21, 64) for key, a, b in played])
-    evidence = [audio_evidence(hop, heard, **scripted) for hop in range(hops)]
-    return Take("piece", evidence, truth, pedal, 0.0, hops * 0.01, np.zeros(hops * 160, np.float32), 16000)
-
-
-def told(truth, found, pedal=None, span=(0.0, 10.0)):
-    """Truth and told notes, without an ear."""
-    made = Take("told", [], notes(truth), NO_PEDAL if pedal is None else pedal[0], *span, np.zeros(0), 16000)
-    return Judged(made, notes(found), None if pedal is None else pedal[1])
 
 
 def test_a_good_ear_scores_one_and_the_last_horizon_is_late() -> None:
@@ -164,56 +135,6 @@ def test_the_frontier_keeps_what_nothing_beats(tmp_path: Path) -> None:
     assert {"surest", "earliest", "piece", "onset F1 (50 ms)"} <= set(words)
 
 
-def write_midi(path: Path, rows) -> None:
-    track, now = mido.MidiTrack(), 0
-    for tick, kind, pitch in sorted(
-        (t, k, p) for p, a, b in rows for t, k in ((a, "note_on"), (b, "note_off"))
-    ):
-        track.append(mido.Message(kind, note=pitch, velocity=80, time=tick - now))
-        now = tick
-    file = mido.MidiFile(ticks_per_beat=500)  # at 120 beats per minute a tick is a millisecond
-    file.tracks.append(track)
-    file.save(str(path))
-
-
-def program(path: Path, script: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
-def test_peers_are_run_on_the_same_sound_and_judged_alike(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    write_midi(tmp_path / "told.mid", [(31, 505, 900), (60, 1005, 1300)])
-    program(
-        tmp_path / "env/bin/basic-pitch", f'cp {tmp_path}/told.mid "$1/$(basename "$2" .wav)_basic_pitch.mid"'
-    )
-    found, missing = peers.find(tmp_path / "env")
-    assert list(found) == ["basic-pitch"]
-    assert len(missing) == 1
-    assert "Transkun is not installed" in missing[0]
-    assert "pip install transkun" in missing[0]
-    (judged,) = peers.transcribe("basic-pitch", found["basic-pitch"], [take()], tmp_path / "cache")
-    scored = row("piece", "basic-pitch", [judged])
-    assert (scored.notes, scored.found, scored.recall) == (5, 2, pytest.approx(0.4))
-    assert np.isnan(scored.delay_mean_ms)
-    assert np.isnan(scored.pedal_on_f1)
-    (tmp_path / "told.mid").unlink()  # a second run would fail: what was said before is kept
-    (again,) = peers.transcribe("basic-pitch", found["basic-pitch"], [take()], tmp_path / "cache")
-    assert again.notes.tolist() == judged.notes.tolist()
-    with pytest.raises(ConfigError, match="left no MIDI file"):
-        peers.transcribe("basic-pitch", found["basic-pitch"], [take(hops=310)], tmp_path / "cache")
-
-
-def test_a_peer_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
-    program(tmp_path / "transkun", "echo no such weights >&2; exit 3")
-    found, _ = peers.find(tmp_path)
-    with pytest.raises(ConfigError, match=r"Transkun .* left no MIDI file \(status 3\): no such weights"):
-        peers.transcribe("Transkun", found["Transkun"], [take()], tmp_path)
-    with pytest.raises(ConfigError, match="no such folder"):
-        peers.find(tmp_path / "nowhere")
-
-
 def report() -> judge.Report:
     judged = [decide(take(), SURE)]
     rows = [
@@ -260,27 +181,3 @@ def test_scores_go_into_manifest_card_and_json(tmp_path: Path) -> None:
     assert "| claps | balanced | 0.25 |" in card
     assert b'"velocity_r": null' in judge.to_json(made, manifest)
     assert score_tables({}) == score_tables({"an old score": 1.0}) == ""
-
-
-def test_the_command_scores_a_folder(tmp_path: Path, monkeypatch) -> None:
-    from ivories_training.cli import cli
-
-    monkeypatch.setattr(judge, "SILENT_SECONDS", 0.5)
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    rng, rate = np.random.default_rng(0), 22050
-    soundfile.write(str(tmp_path / "one.wav"), rng.normal(0, 1e-3, (rate, 2)), rate)
-    write_midi(tmp_path / "one.mid", [(60, 200, 400)])
-    assert load_sound(tmp_path / "one.wav")[0].shape == (rate,)
-    assert len(read_notes(tmp_path / "one.mid")) == 1
-    command = [
-        "evaluate", "audio", str(tmp_path), "--model", str(MODELS / "audio.toml"), "--excerpts", "0",
-        "--peers", "--frontier", str(tmp_path / "f.svg"), "--json", str(tmp_path / "f.json"),
-    ]  # fmt: skip
-    done = CliRunner().invoke(cli, command)
-    assert done.exit_code == 0, done.output
-    assert "one" in done.output
-    assert "basic-pitch is not installed" in done.output
-    assert (tmp_path / "f.svg").is_file()
-    content = (tmp_path / "f.json").read_text()
-    assert '"sha256"' in content
-    assert '"speech-like"' in content
