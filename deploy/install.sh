@@ -113,6 +113,7 @@ files() {
   done
   printf '%s\n' '#!/bin/sh' 'exec /usr/bin/python3 -I /usr/local/lib/ivories-release "$@"' |
     place - /usr/local/sbin/ivories-release 755
+  place "$here/gadget/ivories-gadget" /usr/local/sbin/ivories-gadget 755
   for file in "$here"/systemd/*; do
     place "$file" "/etc/systemd/system/$(basename "$file")" 644
   done
@@ -155,10 +156,13 @@ overlay() {
 }
 
 services() {
+  system systemctl enable ivories.service ivories-gadget.service
+  # An image in the making, or a container, has no systemd that runs.
+  [ -n "$root$dry" ] || [ -d /run/systemd/system ] || return 0
   system systemctl daemon-reload
-  system systemctl enable ivories.service
   system udevadm control --reload
   system udevadm trigger --subsystem-match=usb --subsystem-match=sound
+  system systemctl start --no-block ivories-gadget.service
 }
 
 packages

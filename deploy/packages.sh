@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian packages by purpose: packages.sh [demo] [train] [test]
+# Debian packages by purpose: packages.sh [demo] [train] [test] [ci]
 #
 # As root it installs what is missing. Otherwise it names what is missing and goes on, unless nothing can work
 # without it (a C compiler, Python's headers and venv). Elsewhere than on Debian and its kin it does nothing.
@@ -26,6 +26,8 @@ for purpose in "$@"; do
       # A browser without a screen, for the dashboard page.
       command -v chromium >/dev/null || welcome="chromium-headless-shell"
       ;;
+    # What nobody wants on a workstation only because of a test: an ssh server listens. And the shell's critic.
+    ci) wanted="$wanted openssh-server shellcheck" ;;
     *) echo "packages.sh: unknown purpose $purpose" >&2; exit 2 ;;
   esac
 done
@@ -48,6 +50,7 @@ fi
 
 if [ "$(id -u)" = 0 ]; then
   echo "installing$needed"
+  # shellcheck disable=SC2086  # several packages
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $needed >/dev/null && exit 0
 fi
 echo "Please install these Debian packages: sudo apt-get install$needed" >&2

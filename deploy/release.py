@@ -120,6 +120,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> None:
 def system_hash() -> str:
     """Return the hash of what ``install`` puts outside of the releases, as the device computes it."""
     files = [*sorted((DEPLOY / "device").glob("*.py")), DEPLOY / "systemd/ivories.service"]
+    files += [DEPLOY / "systemd/ivories-gadget.service", DEPLOY / "gadget/ivories-gadget"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

@@ -86,7 +86,9 @@ def recover() -> None:
 
 def facts() -> None:
     """Print what the workstation must know to build a bundle, as JSON."""
-    system = [*sorted(Path(__file__).parent.glob("*.py")), ROOT / "etc/systemd/system" / SERVICE]
+    units = ROOT / "etc/systemd/system"
+    system = [*sorted(Path(__file__).parent.glob("*.py")), units / SERVICE, units / "ivories-gadget.service"]
+    system.append(ROOT / "usr/local/sbin/ivories-gadget")
     content = b"".join(path.read_bytes() for path in system if path.is_file())
     python, libc = platform.python_version_tuple(), platform.libc_ver()[1]
     numpy = subprocess.run(
