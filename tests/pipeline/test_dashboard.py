@@ -41,14 +41,15 @@ def opened():
         thing.close()
 
 
-def page_at(browser, port, opened, device="salon", **options):
-    more = f"&device={device}" if device else ""
+def page_at(browser, port, opened, device="salon", more="", **options):
+    more += f"&device={device}" if device else ""
     opened.append(page := Page(browser, f"{FILE.as_uri()}?broker=ws://{HOST}:{port}{more}", **options))
     return page
 
 
-def sink_at(broker, opened, device="salon"):
-    sink = MqttSink(host=broker.host, port=broker.port, device=device, protocol=broker.protocol, stats_s=0.2)
+def sink_at(broker, opened, device="salon", **options):
+    options = {"protocol": broker.protocol, "stats_s": 0.2} | options
+    sink = MqttSink(host=broker.host, port=broker.port, device=device, **options)
     opened.append(sink)
     return sink
 
@@ -138,9 +139,12 @@ def test_many_pianos_are_listed_whatever_they_are_called(opened, browser):
         assert page.ask("document.querySelectorAll('img').length") == 0
         page.wait_for("document.querySelectorAll('#list .faint')[2].textContent === '2 notes · 40 ms'")
         link = page.ask("document.querySelectorAll('#list a')[2].href")
+        players.append(Player(sink_at(broker, opened, "room 9", prefix="house 2/ivories")))
         page.call("Page.navigate", url=link)
         page.wait_for(f"typeof shown === 'function' && shown() && {DOWN} === '39,40'")
         assert page.ask("document.title") == "room 10 · Ivories"
+        houses = page_at(browser, broker.websockets, opened, device="", more="&prefix=%2B/ivories")
+        houses.wait_for("$('title').textContent === 'house 2 / room 9'")  # the only one, so it is in view
         lonely = page_at(browser, broker.websockets, opened, device="cellar")
         lonely.wait_for("state === 'connected'")
         wait_for(lambda: word(lonely) == "no piano called cellar yet")

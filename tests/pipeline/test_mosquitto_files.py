@@ -12,6 +12,8 @@ import pytest
 
 from ivories.sinks.embedded_broker import HOST, _free_port
 from ivories.sinks.mqtt import MqttSink
+from ivories.sinks.mqtt_messages import keys_hex
+from played import Player, offset, onset
 
 FOLDER = Path(__file__).parents[2] / "deploy/mosquitto"
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
@@ -107,14 +109,54 @@ def test_nobody_enters_without_a_password(port, name, password):
     user.close()
 
 
-def test_the_bridge_is_a_configuration_that_mosquitto_takes(tmp_path):
-    text = (FOLDER / "bridge.conf").read_text().replace("broker.example.org:8883", f"{HOST}:{_free_port()}")
-    (tmp_path / "mosquitto.conf").write_text(
-        f"listener {_free_port()} {HOST}\nuser {getpass.getuser()}\n{text}"
+def start(folder, port, text):
+    """Start mosquitto with its files in ``folder``; return the process once it runs."""
+    folder.mkdir(exist_ok=True)
+    (folder / "mosquitto.conf").write_text(f"listener {port} {HOST}\nuser {getpass.getuser()}\n{text}")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([MOSQUITTO, "-c", folder / "mosquitto.conf"], stderr=log, stdout=log)
+    wait_for(lambda: " running" in (folder / "log").read_text() or process.poll() is not None)
+    assert process.poll() is None, (folder / "log").read_text()
+    return process
+
+
+def test_the_bridge_carries_the_pianos_to_the_centre_and_catches_up(tmp_path):
+    here, centre = _free_port(), _free_port()
+    text = (FOLDER / "bridge.conf").read_text().replace("broker.example.org:8883", f"{HOST}:{centre}")
+    assert "\nbridge_cafile " in text  # the line goes through foreign networks
+    text = text.replace("bridge_cafile", "#bridge_cafile").replace(
+        "#topic ivories/+/set", "topic ivories/+/set"
     )
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([MOSQUITTO, "-c", tmp_path / "mosquitto.conf"], stderr=log, stdout=log)
-        wait_for(lambda: " running" in (tmp_path / "log").read_text() or process.poll() is not None)
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        process.terminate()
-        process.wait()
+    central = start(tmp_path / "centre", centre, "allow_anonymous true\n")
+    house = start(tmp_path / "house", here, f"allow_anonymous true\n{text}")
+    sink = MqttSink(host=HOST, port=here, device="salon")
+    player = Player(sink)
+    try:
+        player.play(onset(39))
+        far = User(centre, "anybody")
+        wait_for(
+            lambda: far.messages.get("house1/ivories/salon/keys/hex") == keys_hex(player.state()).encode(), 15
+        )
+        wait_for(lambda: far.messages.get("house1/ivories/salon/status") == b"online")
+        wait_for(lambda: far.messages.get("house1/bridge") == b"1")
+        far.client.publish("house1/ivories/salon/set/panic", b"", 1)
+        wait_for(lambda: b"takes no commands" in far.messages.get("house1/ivories/salon/reply", b""))
+        far.close()
+        central.kill()
+        central.wait()
+        player.play(onset(50), offset(39))
+        central = start(tmp_path / "centre", centre, "allow_anonymous true\n")
+        far = User(centre, "anybody")
+        wait_for(
+            lambda: far.messages.get("house1/ivories/salon/keys/hex") == keys_hex(player.state()).encode(), 15
+        )
+        wait_for(lambda: far.messages.get("house1/ivories/salon/status") == b"online")
+        house.kill()
+        house.wait()
+        wait_for(lambda: far.messages.get("house1/bridge") == b"0")
+        far.close()
+    finally:
+        sink.close()
+        for process in (house, central):
+            process.terminate()
+            process.wait()
