@@ -1,5 +1,6 @@
 """The audio network: both graphs, quantization, export, objective and decoding."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -12,11 +13,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
+from ivories.errors import ModelError  # noqa: E402
 from ivories_training import export, mappability, quantize  # noqa: E402
 from ivories_training.audio.network import AudioNetwork  # noqa: E402
 from ivories_training.audio.objective import Objective  # noqa: E402
 from ivories_training.audio.picking import best_f1, matches, pick, truth  # noqa: E402
 from ivories_training.audio.settings import NetworkConfig, load, save  # noqa: E402
+from ivories_training.audio.warm_start import adopt  # noqa: E402
 from ivories_training.performances import performance  # noqa: E402
 
 CONFIG = NetworkConfig(stem=4, width=8, dilations=(1, 2), cross_before=(1,), bottleneck=4)
@@ -179,3 +182,31 @@ def test_shipped_configurations_load_and_round_trip(tmp_path: Path) -> None:
         settings = load(path)
         save(settings, tmp_path / "copy.toml")
         assert load(tmp_path / "copy.toml") == settings
+
+
+def test_a_network_begins_with_what_an_int8_file_has_learnt(quantized: tuple) -> None:
+    whole, _, _, path = quantized
+    fresh = AudioNetwork(CONFIG).sequence_model()
+    assert adopt(fresh, path) == []
+    taught = {w.path: keras.ops.convert_to_numpy(w) for w in whole.trainable_variables}
+    for weight in fresh.trainable_variables:
+        truth = taught[weight.path]
+        step = np.abs(truth).max() / 127 + 1e-6
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), truth, atol=step)
+
+
+def test_a_grown_network_keeps_new_layers_quiet(quantized: tuple) -> None:
+    *_, path = quantized
+    grown = AudioNetwork(dataclasses.replace(CONFIG, dilations=(1, 2, 3))).sequence_model()
+    before = np.abs(keras.ops.convert_to_numpy(grown.get_layer("temporal_3").kernel)).max()
+    assert adopt(grown, path) == ["temporal_3"]
+    after = np.abs(keras.ops.convert_to_numpy(grown.get_layer("temporal_3").kernel)).max()
+    assert after == pytest.approx(0.1 * before, rel=1e-3)
+
+
+def test_a_network_of_other_sizes_is_refused(quantized: tuple) -> None:
+    *_, path = quantized
+    with pytest.raises(ModelError, match="layer stem has weights"):
+        adopt(AudioNetwork(dataclasses.replace(CONFIG, stem=5)).sequence_model(), path)
+    with pytest.raises(ModelError, match="cannot start from"):
+        adopt(AudioNetwork(CONFIG).sequence_model(), path.with_name("absent.tflite"))
