@@ -118,7 +118,8 @@ def test_the_file_maps_to_an_edge_tpu(quantized: tuple) -> None:
 def test_a_float_graph_does_not_map(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    model = keras.Sequential([keras.Input((8, 8, 3), batch_size=1), keras.layers.Conv2D(4, 3, activation="elu")])
+    layers = [keras.Input((8, 8, 3), batch_size=1), keras.layers.Conv2D(4, 3, activation="elu")]
+    model = keras.Sequential(layers)
     path = tmp_path / "float.tflite"
     path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     report = mappability.check(path)
