@@ -10,12 +10,14 @@ SOURCES := pyproject.toml $(wildcard edge/native/*.[ch] edge/native/binding/*.[c
 PIANOS ?=
 PERFORMANCES ?=
 SMOKE ?=
+MINUTES ?= 60
+PACED ?=
 RUN ?= runs/$(if $(SMOKE),smoke,full)
 HOST ?=
 FAULTS ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train-qat bench lint format native wheel packages clean install deploy rollback status faults
+.PHONY: help demo test train-qat bench soak lint format native wheel packages clean install deploy rollback status faults
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -33,6 +35,9 @@ train-qat: $(VENV)/.train ## both networks from nothing to int8 files in models/
 bench: $(VENV)/.test ## every kernel beside what a user would write instead, then the whole path on one core
 	$(BIN)/python -m pytest bench --benchmark-group-by=group --benchmark-columns=median,min,rounds
 	$(BIN)/ivories bench
+
+soak: $(VENV)/.test ## MINUTES of material (60) through the whole device path, faster than it sounds: no growth, no drift
+	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(if $(PACED),--paced)
 
 lint: $(VENV)/.test ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
