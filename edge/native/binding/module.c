@@ -1,5 +1,5 @@
-/* ivories._native: the C path, bound through the stable ABI so that one wheel serves every Python from 3.11 on.
- * Everything that includes Python.h lives in this folder. */
+/* ivories._native: the C path, bound through the stable ABI so that one wheel serves every Python from 3.11
+ * on. Everything that includes Python.h lives in this folder. */
 #include "types.h"
 
 static int module_exec(PyObject *module) {

@@ -1,4 +1,5 @@
-/* The Python types of ivories._native; each adds itself to the module and returns 0, or -1 with an error set. */
+/* The Python types of ivories._native; each adds itself to the module and returns 0, or -1 with an error set.
+ */
 #ifndef IVORIES_BINDING_TYPES_H
 #define IVORIES_BINDING_TYPES_H
 
