@@ -76,7 +76,7 @@ def load_manifest(path: Path) -> Manifest:
         return msgspec.toml.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
         raise ModelError(f"no model manifest at {path}: train one (make train-qat), or name one") from error
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} is not a model manifest: {error}") from error
 
 
