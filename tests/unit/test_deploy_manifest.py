@@ -1,8 +1,10 @@
 """The device's reader of manifests, the one parser that meets a bundle before it is trusted in any way."""
 
 import importlib.util
+import io
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,40 @@ def test_no_path_leads_out_of_the_release(path):
     assert target.resolve().is_relative_to("/release/wheels") or target.resolve().is_relative_to(
         "/release/models"
     )
+
+
+NAMES = st.text("0123456789-abz./\\\n ", max_size=30) | st.from_regex(r"[0-9]{8}-[0-9]{6}-[0-9a-z]{1,16}\n?")
+
+
+@given(NAMES)
+def test_the_name_of_a_release_is_a_folder_of_its_own(name):
+    try:
+        manifest = bundle.parse_manifest(json.dumps(GOOD | {"id": name}).encode())
+    except places.Refusal:
+        return
+    assert manifest.id == Path(name).name == name.strip()
+    assert manifest.id not in {".", "..", ""}
+
+
+@given(st.binary(max_size=600))
+def test_no_stream_does_more_than_be_refused(stream):
+    with pytest.raises(places.Refusal):
+        bundle.receive(io.BytesIO(stream))
+
+
+@given(
+    st.binary(max_size=400),
+    st.sampled_from(["manifest.json", "manifest.json.sig", "../x", "a" * 300]),
+    st.booleans(),
+)
+def test_a_tar_of_anything_else_is_refused_before_a_signature_is_looked_for(content, name, link):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        member = tarfile.TarInfo(name)
+        if link:
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        else:
+            member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(places.Refusal, match=r"this is no bundle|broke off"):
+        bundle.receive(io.BytesIO(stream.getvalue()))
