@@ -4,6 +4,7 @@ import contextlib
 import logging
 from pathlib import Path
 from time import perf_counter
+from typing import Final
 
 from rich.console import Console
 
@@ -16,13 +17,16 @@ from ivories.report import decision_delays, notes_of_events, score_table, stage_
 from ivories.resources import bundled_take
 from ivories.scoring import read_notes, score_notes
 from ivories.sinks.base import Sink
-from ivories.sinks.embedded_broker import start_broker
+from ivories.sinks.embedded_broker import EmbeddedBroker, start_broker
 from ivories.sinks.jsonl import JsonLinesSink
 from ivories.sinks.midi_file import MidiFileSink
 from ivories.sinks.mqtt import MqttSink
 from ivories.transcribe import Recording, prepare, transcribe
 
 _log = logging.getLogger(__name__)
+
+# Beside the package in a checkout; an installed package comes without it.
+_PAGE: Final = Path(__file__).parents[2] / "deploy/dashboards/piano.html"
 
 
 def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
@@ -70,7 +74,7 @@ def _broker_sink(app: Application, stack: contextlib.ExitStack, console: Console
     host, port = mqtt.host, mqtt.port
     if not host:
         try:
-            broker = stack.enter_context(start_broker())
+            broker = stack.enter_context(_own_broker())
         except BackendError as error:
             console.print(f"No MQTT: {error}")
             return []
@@ -78,4 +82,15 @@ def _broker_sink(app: Application, stack: contextlib.ExitStack, console: Console
         options["protocol"] = broker.protocol
         topics = f"{mqtt.prefix}/{options['device']}/#"
         console.print(f"Publishing to {broker.which} on {host}:{port}, topics {topics}")
+        if broker.websockets and _PAGE.is_file():
+            address = f"{_PAGE.as_uri()}?broker=ws://{host}:{broker.websockets}"
+            console.print(f"Watch it in a browser: {address}", soft_wrap=True)
     return [MqttSink(host=host, port=port, **options)]
+
+
+def _own_broker() -> EmbeddedBroker:
+    """Start a broker, with a port for pages in the browser where its build can."""
+    try:
+        return start_broker(websockets=0)
+    except BackendError:
+        return start_broker()

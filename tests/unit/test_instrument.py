@@ -1,8 +1,13 @@
 """Behind the networks: failing sinks, the end of a take, notes and delays out of events."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
+from ivories.app import Application
+from ivories.config import Config, Policy
+from ivories.controls import Request
 from ivories.datatypes import NoteEvent, NoteKind
 from ivories.errors import SinkError
 from ivories.fusion.tracker import Tracker, TrackerSettings
@@ -62,6 +67,48 @@ def test_abandon_discards_what_is_not_complete():
     bad = Breaking()
     Instrument(Tracker(SETTINGS), [bad], StageTimes()).abandon()
     assert bad.calls == ["release", "discard"]
+
+
+def test_panic_lets_go_on_every_sink_and_leaves_a_broken_one_out():
+    class Deaf(Breaking):
+        def send(self, event, state):
+            pass
+
+        def release_all(self):
+            raise SinkError("the cable is out")
+
+    good, bad = MemorySink(), Deaf()
+    instrument = Instrument(Tracker(SETTINGS), [bad, good], StageTimes())
+    play(instrument, hops=70)
+    assert good.held.keys
+    done = []
+    assert instrument.controls.ask(Request("panic", "", done.append))
+    instrument.beat()
+    assert done == [""]
+    assert not good.held.keys
+    assert good.releases == 1
+    assert instrument.failed == ["the cable is out"]
+    assert bad.calls == ["discard"]
+
+
+def test_a_policy_that_is_not_there_is_refused_with_those_that_are():
+    policies = {"surest": SETTINGS}
+    instrument = Instrument(Tracker(SETTINGS), [], StageTimes(), policies, "surest")
+    done = []
+    for value in ("surest", "earliest"):
+        instrument.controls.ask(Request("policy", value, done.append))
+    instrument.beat()
+    assert done == ["", "no policy 'earliest' for the networks that are loaded (known: surest)"]
+    assert instrument.controls.policy == "surest"
+
+
+def test_the_shipped_ears_know_every_policy():
+    app = Application(Config(), video=False)
+    instrument = app.instrument([])
+    assert instrument.controls.policies == get_args(Policy)
+    assert instrument.controls.policy == "balanced"
+    assert app.tracker_settings("surest") != app.tracker_settings("earliest")
+    app.close()
 
 
 def event(kind, key, t_s, decided_s=None, *, retracts=False):
