@@ -15,9 +15,10 @@ PACED ?=
 RUN ?= runs/$(if $(SMOKE),smoke,full)
 HOST ?=
 FAULTS ?= 1000000
+SHORT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train-qat bench soak lint format native wheel packages clean install deploy rollback status faults
+.PHONY: help demo test train-qat bench soak lint format native wheel packages clean install deploy rollback status faults hil
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -57,13 +58,17 @@ install: $(VENV)/.demo ## prepare a Debian or Raspberry Pi OS machine over ssh, 
 	$(BIN)/python deploy/release.py install $(HOST)
 
 deploy: $(VENV)/.demo $(filter train-qat,$(MAKECMDGOALS)) ## build, sign and bring a release to HOST; it goes back by itself when ill
-	$(BIN)/python deploy/release.py deploy $(HOST)
+	$(BIN)/python deploy/release.py deploy $(HOST) $(if $(SMOKE),--models $(RUN)/models)
 
 rollback: $(VENV)/.demo ## let HOST go back to the release before
 	$(BIN)/python deploy/release.py rollback $(HOST)
 
 status: $(VENV)/.demo ## the releases on HOST and how the service is
 	$(BIN)/python deploy/release.py status $(HOST)
+
+hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, unplug, kill, cut the power (SHORT=1: up to the first kill)
+	$(PACKAGES) hil
+	$(BIN)/python -m pytest tests/hil/first_notes.py $(if $(SHORT),,tests/hil/faults.py tests/hil/updates.py)
 
 faults: $(VENV)/.demo ## a million faults into the application and the owner of its MIDI port: no note may hang
 	$(BIN)/python tests/port_deaths.py --faults $(FAULTS)

@@ -113,6 +113,8 @@ files() {
   done
   printf '%s\n' '#!/bin/sh' 'exec /usr/bin/python3 -I /usr/local/lib/ivories-release "$@"' |
     place - /usr/local/sbin/ivories-release 755
+  # For whoever is logged in; the service starts the program itself.
+  printf '%s\n' '#!/bin/sh' 'exec /opt/ivories/current/venv/bin/ivories "$@"' | place - /usr/local/bin/ivories 755
   place "$here/gadget/ivories-gadget" /usr/local/sbin/ivories-gadget 755
   for file in "$here"/systemd/*; do
     place "$file" "/etc/systemd/system/$(basename "$file")" 644

@@ -134,18 +134,20 @@ def pack(
     return Bundle(str(manifest["id"]), raw, sign(raw, key), {sha: path for _, path, sha in hashed})
 
 
-def find_models() -> list[Path]:
-    """Return the network files of this working tree with their manifests."""
-    found = sorted([*PROJECT.glob("models/*.tflite"), *PROJECT.glob("models/*.toml")])
+def find_models(folder: Path) -> list[Path]:
+    """Return the network files in ``folder`` with their manifests."""
+    found = sorted([*folder.glob("*.tflite"), *folder.glob("*.toml")])
     if not any(path.suffix == ".tflite" for path in found):
-        raise ReleaseError("there are no networks in models/: run make train-qat")
+        raise ReleaseError(f"there are no networks in {folder}: run make train-qat")
     return found
 
 
 def sign(content: bytes, key: Path) -> bytes:
     """Return the signature of ``content``."""
     if not key.exists():
-        raise ReleaseError(f"there is no key {key}: `make install HOST=...` makes one, or give KEY=FILE")
+        raise ReleaseError(
+            f"there is no key {key}: `make install HOST=...` makes one, or name yours with --key FILE"
+        )
     return _run(
         ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", NAMESPACE], dict(os.environ), content
     )

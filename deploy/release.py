@@ -126,7 +126,7 @@ def system_hash() -> str:
 
 def deploy(device: Device, options: argparse.Namespace) -> None:
     """Build, sign, send, install."""
-    models = find_models() if options.models is None else sorted(options.models.iterdir())
+    models = find_models(options.models)
     facts = device.ask("facts")
     if facts["protocol"] != PROTOCOL:
         raise ReleaseError(f"{device.host} speaks another protocol: run make install HOST={device.host}")
@@ -166,7 +166,7 @@ def main() -> int:
     parser.add_argument("command", choices=["deploy", "rollback", "status", "install"])
     parser.add_argument("host", nargs="?", default="", help="as ssh takes it, for example pi@piano.local")
     parser.add_argument("--key", type=Path, default=KEY, help="signs the release")
-    parser.add_argument("--models", type=Path, help="folder of the networks; default: models/")
+    parser.add_argument("--models", type=Path, default=PROJECT / "models", help="folder of the networks")
     parser.add_argument("--fetch-there", action="store_true", help="the device downloads the dependencies")
     parser.add_argument("--ssh", default="ssh", help="ssh command with options")
     parser.add_argument("--program", default=PROGRAM, help="how the device's side is called there")

@@ -72,7 +72,7 @@ def test_everything_is_put_in_its_place_once(root, key):
         "etc/ivories/ivories.toml", "etc/ivories/release-signers", "etc/modules-load.d/ivories.conf",
         "etc/systemd/system.conf.d/ivories.conf", "etc/systemd/system/ivories.service",
         "etc/systemd/system/ivories-gadget.service", "etc/udev/rules.d/60-ivories.rules",
-        "usr/local/sbin/ivories-release", "usr/local/sbin/ivories-gadget",
+        "usr/local/sbin/ivories-release", "usr/local/sbin/ivories-gadget", "usr/local/bin/ivories",
         "usr/local/lib/ivories-release/__main__.py",
     }  # fmt: skip
     assert "would run: systemctl enable ivories.service ivories-gadget.service" in said
