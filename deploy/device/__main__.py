@@ -3,6 +3,7 @@
     install < TAR    verify, build an environment of its own, check it, switch to it, watch it, go back if ill
     rollback         switch to the release before, watched in the same way
     recover          take back a switch that nobody confirmed; the service calls it before every start
+    unstick          restart the computer if a driver holds the stopped service; the service calls it last
     facts, missing < MANIFEST, status
 
 In /opt/ivories: ``store/`` holds received files by their SHA-256, ``releases/ID/`` one environment each
@@ -26,6 +27,7 @@ from pathlib import Path
 from bundle import installed, missing, parse_manifest, receive, releases
 from environment import build, prune
 from places import HOME, PENDING, PROTOCOL, RELEASES, ROOT, SERVICE, STORE, Refusal, current, say, step
+from stuck import unstick
 from switching import activate, service, take_back
 
 
@@ -125,7 +127,7 @@ def status() -> None:
 
 COMMANDS = {
     "install": install, "rollback": rollback, "recover": recover, "facts": facts, "missing": tell_missing,
-    "status": status,
+    "status": status, "unstick": unstick,
 }  # fmt: skip
 
 

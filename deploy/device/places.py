@@ -22,6 +22,8 @@ SYSTEMCTL = shlex.split(os.environ.get("SYSTEMCTL", "systemctl"))
 # A program called with the environment's folder and the wheels, in place of venv and pip.
 ENVIRONMENT = shlex.split(os.environ.get("IVORIES_ENVIRONMENT", ""))
 HEALTH_S = float(os.environ.get("IVORIES_HEALTH_S", "90"))
+# Shorter than the service's TimeoutStopSec.
+STUCK_S = float(os.environ.get("IVORIES_STUCK_S", "3"))
 SETTLE_S = float(os.environ.get("IVORIES_SETTLE_S", "5"))
 
 

@@ -1,12 +1,16 @@
 """The device's side of an update: what it refuses, how it goes back, what it keeps."""
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from device_site import Site, pack
+from device_site import PROGRAM, Site, pack
 
 
 @pytest.fixture
@@ -141,3 +145,30 @@ def test_only_what_is_lacking_is_asked_for(site):
     assert (code, json.loads(said)) == (0, [])
     manifest, files = site.manifest("other")
     assert set(json.loads(site.run("missing", manifest)[1])) == set(files)
+
+
+@pytest.mark.parametrize(("states", "reboots"), [("D", True), ("DS", False), ("S", False)])
+def test_a_process_that_hangs_in_a_driver_has_the_computer_restarted(tmp_path, states, reboots):
+    process, calls, systemctl = tmp_path / "proc/4711", tmp_path / "calls", tmp_path / "systemctl"
+    process.mkdir(parents=True)
+    systemctl.write_text(f"#!/bin/sh\necho $* >>{calls}\n")
+    systemctl.chmod(0o755)
+    environment = {
+        "IVORIES_ROOT": str(tmp_path), "SYSTEMCTL": str(systemctl),
+        "IVORIES_STUCK_S": "0.2" if reboots else "20",
+    }  # fmt: skip
+
+    def be(state):
+        (process / "new").write_text(f"Name:\tivories\nState:\t{state} (so)\nUid:\t{os.getuid()}\t0\t0\t0\n")
+        (process / "new").replace(process / "status")
+
+    be(states[0])
+    with subprocess.Popen(
+        [sys.executable, "-IS", PROGRAM, "unstick"], env=os.environ | environment, stdout=subprocess.PIPE
+    ) as running:
+        time.sleep(0.3)
+        be(states[-1])
+        said = running.stdout.read().decode()
+    assert running.returncode == 0
+    assert (calls.read_text() if calls.exists() else "") == ("reboot --force\n" if reboots else "")
+    assert ("[4711] hang in a driver" in said) == reboots
