@@ -21,6 +21,7 @@ from ivories.latency import Played, play
 from ivories.media import probe
 from ivories.report import decision_delays, latency_table, notes_of_events, stage_table
 from ivories.resources import bundled_take
+from ivories.runtime.priority import raise_priority
 from ivories.runtime.timing import StageTimes
 from ivories.scoring import read_notes
 from ivories.sinks.memory import MemorySink
@@ -53,6 +54,8 @@ def run(config: Config, request: Request, console: Console) -> None:
         raise ConfigError("--picture draws latencies: add --latency")
     if request.picture is not None:
         check_name(request.picture)
+    if request.latency:
+        _raise_priority(config, console)
     played = []
     for source in request.sources or (bundled_take(),):
         recording, app = measurable(config, source, request, console)
@@ -67,6 +70,20 @@ def run(config: Config, request: Request, console: Console) -> None:
             app.close()
     if played:
         _tell(played, request.picture, console)
+
+
+def _raise_priority(config: Config, console: Console) -> None:
+    """Schedule as ``ivories run`` would, and say how that is."""
+    wanted = config.runtime.realtime_priority
+    refused = raise_priority(realtime_priority=wanted, lock_memory=config.runtime.lock_memory)
+    for sentence in refused:
+        console.print(sentence, style="yellow", markup=False)
+    if not wanted:
+        console.print(
+            "Ordinary scheduling; runtime.realtime_priority in the configuration makes it real-time."
+        )
+    elif not refused:
+        console.print(f"Scheduling: SCHED_FIFO {wanted}.")
 
 
 def measurable(

@@ -29,7 +29,8 @@ for worker in workers:
     worker.start()
 for worker in workers:
     worker.join(), worker.check()
-print(json.dumps({"refused": refused, "locked": locked(), **threads}))
+resident = next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmRSS"))
+print(json.dumps({"refused": refused, "locked": locked(), "resident": resident, **threads}))
 """
 
 
@@ -78,3 +79,4 @@ def test_granted_memory_is_locked():
         assert told["locked"] == 0
     else:
         assert told["locked"] > 1000  # kB
+        assert told["resident"] < told["locked"] / 2  # not what nobody has touched, as thread stacks
