@@ -1,4 +1,4 @@
-"""A camera driver that hangs keeps its process in the kernel, out of the reach of signals: a restart helps."""
+"""A camera driver that hangs keeps its process in the kernel, where no signal reaches: a restart helps."""
 
 import os
 import pwd
