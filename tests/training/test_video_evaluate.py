@@ -156,11 +156,30 @@ def test_scores_are_kept_by_material(tmp_path: Path) -> None:
     evidence = seen(PLAYED, len(made.t_ns))
     scores = [judge.score(made, evidence, judge.told(evidence, THRESHOLDS))]
     judge.write_scores(path, "rendered", "balanced", scores)
-    judge.write_scores(path, "filmed", "balanced", scores)
+    nobody = clip([])
+    silent = [judge.score(nobody, evidence, judge.told(evidence, THRESHOLDS))]
+    judge.write_scores(path, "filmed", "balanced", scores, silent)
     kept = load_manifest(path).scores
     assert kept["rendered/balanced/f1_100ms"] == kept["filmed/balanced/f1_100ms"] == 1.0
+    assert kept["nobody presses/balanced/false_per_10_s"] == pytest.approx(
+        10 * 3 / (SECONDS - 1 / 30), abs=0.01
+    )
     card = (tmp_path / "README.md").read_text()
     assert card.count("| rendered | balanced | 1.000 |") == card.count("| filmed | balanced | 1.000 |") == 1
+
+
+def test_a_silent_clip_has_hands_and_a_lamp_but_no_keys_that_move() -> None:
+    from ivories_training.invention import invent
+    from ivories_training.video.clips import QUIET_S, random_clip
+
+    notes = invent(3, 12.0).notes
+    made = random_clip(40_003, notes, 3.2, 25.0, silent=True)
+    assert len(made.notes) == 0
+    assert not made.pressed.any()
+    level = made.pictures.reshape(len(made.pictures), -1).mean(1)
+    quiet = level[made.t_ns < (QUIET_S - 0.3) * SECOND]
+    assert np.ptp(quiet) < 0.06 * quiet.mean()
+    assert np.abs(level / quiet.mean() - 1).max() > 0.1  # the lamp
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +218,8 @@ def test_the_command_scores_rendered_clips(tiny_model: Path, tmp_path: Path) -> 
     from ivories_training.cli import cli
 
     command = [
-        "evaluate", "video", "--model", str(tiny_model), "--clips", "1", "--clip-seconds", "3.5",
+        "evaluate", "video", "--model", str(tiny_model), "--clips", "1", "--clip-seconds", "3",
+        "--silent", "1",
         "--overlay", str(tmp_path / "o.mp4"), "--json", str(tmp_path / "o.json"), "--write",
     ]  # fmt: skip
     done = CliRunner().invoke(cli, command)
@@ -209,6 +229,8 @@ def test_the_command_scores_rendered_clips(tiny_model: Path, tmp_path: Path) -> 
     kinds = {row["kind"] for row in content["cells"]}
     assert {"all", "white keys", "black keys", "free keys"} <= kinds
     assert content["clips"][0]["notes"] > 0
+    assert content["nobody_presses"][0]["notes"] == 0
+    assert "where nobody presses" in done.output
     assert "rendered/balanced/f1_100ms" in load_manifest(tiny_model).scores
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) > 50

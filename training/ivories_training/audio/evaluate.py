@@ -24,7 +24,7 @@ from ivories_training.audio.listener import Listener
 from ivories_training.audio.measures import Row, row
 from ivories_training.audio.parts import Part, by_chord, by_register
 from ivories_training.audio.settings import Settings
-from ivories_training.audio.takes import Take, recordings, rendered
+from ivories_training.audio.takes import Take, excerpts, recordings, rendered
 from ivories_training.thresholds import track
 
 RECORDINGS: Final = "all recordings"
@@ -97,10 +97,12 @@ def run(listener: Listener, settings: Settings, wanted: Wanted, say: Say = lambd
             _add_rows(report, RECORDINGS, takes, policies)
         _add_rest(report, RECORDINGS, takes, policies, wanted, say)
         _add_peers(report, RECORDINGS, takes, found, say)
-    for condition in conditions.CONDITIONS if wanted.excerpts else ():
+    say("rendering")
+    drawn = excerpts(settings, wanted.excerpts)
+    for condition in conditions.CONDITIONS if drawn else ():
         name = RENDERED + condition
-        say(f"rendering and hearing: {name}")
-        takes = rendered(listener, settings, wanted.excerpts, condition)
+        say(f"hearing: {name}")
+        takes = rendered(listener, drawn, condition)
         _add_rows(report, name, takes, policies)
         if condition == conditions.CLEAN:
             _add_rest(report, name, takes, policies, wanted, say)

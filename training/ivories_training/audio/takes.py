@@ -79,21 +79,40 @@ def recordings(listener: Listener, folder: Path) -> list[Take]:
     return takes
 
 
-def rendered(listener: Listener, settings: Settings, count: int, condition: str) -> list[Take]:
-    """Render and hear ``count`` test excerpts under one of ``conditions.CONDITIONS``.
+@dataclass(frozen=True)
+class Excerpt:
+    """A rendered piece before any condition: the same playing on the same piano under each of them."""
 
-    The same number is the same playing on the same piano under every condition.
+    number: int
+    dry: Float32
+    """(n,) at 16 kHz; time 0 of ``played`` is ``PREROLL_S`` in"""
+    played: Performance
+    seconds: float
+    """of ``played`` that were rendered"""
+
+
+def excerpts(settings: Settings, count: int) -> list[Excerpt]:
+    """Render ``count`` excerpts of the test split, without room, microphone or noise.
+
+    Raises:
+        SourceError: the test piano or the folder of performances is missing.
     """
-    excerpts = replace(settings.excerpts, strength=0.0, background=0.0, invented=0.0)
-    drawn = maker(msgspec.structs.replace(settings, excerpts=excerpts), "test")
+    if not count:
+        return []
+    dry = replace(settings.excerpts, strength=0.0, background=0.0, invented=0.0)
+    drawn = maker(msgspec.structs.replace(settings, excerpts=dry), "test")
+    return [Excerpt(number, *drawn.sound(number), dry.seconds) for number in range(count)]
+
+
+def rendered(listener: Listener, drawn: Sequence[Excerpt], condition: str) -> list[Take]:
+    """Hear rendered excerpts under one of ``conditions.CONDITIONS``."""
     takes = []
-    for index in range(count):
-        dry, played = drawn.sound(index)
-        samples = changed(dry, condition, index)
+    for excerpt in drawn:
+        samples = changed(excerpt.dry, condition, excerpt.number)
         # The last horizon must have heard the last note that counts.
-        span = (PREROLL_S, PREROLL_S + excerpts.seconds - listener.model.delay_ns / 1e9)
-        moved = _later(played, PREROLL_S)
-        name = f"{played.name} {index}"
+        span = (PREROLL_S, PREROLL_S + excerpt.seconds - listener.model.delay_ns / 1e9)
+        moved = _later(excerpt.played, PREROLL_S)
+        name = f"{excerpt.played.name} {excerpt.number}"
         takes.append(_take(name, listener.hear(samples), moved, span, samples, RATE))
     return takes
 

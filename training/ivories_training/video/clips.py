@@ -55,8 +55,13 @@ def true_notes(strokes: Strokes) -> NDArray[np.void]:
     return np.array(sorted(rows), NOTE_DTYPE)
 
 
-def random_clip(seed: int, notes: NDArray[np.void], seconds: float, rate: float | None = None) -> Clip:
-    """Draw a scene and film ``seconds`` of ``notes`` (``performances.NOTE``) after a quiet beginning."""
+def random_clip(
+    seed: int, notes: NDArray[np.void], seconds: float, rate: float | None = None, *, silent: bool = False
+) -> Clip:
+    """Draw a scene and film ``seconds`` of ``notes`` (``performances.NOTE``) after a quiet beginning.
+
+    ``silent``: hands go and touch as if they played, but no key moves, and a lamp is switched.
+    """
     rng = np.random.default_rng([seed, 0xC11B])
     room = random_room(rng)
     rate = rate or float(rng.choice([30.0, 25.0, 60.0], p=[0.7, 0.1, 0.2]))
@@ -73,8 +78,11 @@ def random_clip(seed: int, notes: NDArray[np.void], seconds: float, rate: float 
     sensor = random_sensor(rng, room.body["white_albedo"])
     hands = random_hands(room, strokes, (QUIET_S, seconds), rng, arrives_s=QUIET_S - 0.1)
     exposure = float(rng.uniform(0.05, 0.9)) / rate
+    if silent:
+        strokes = strokes.between(np.inf, np.inf)
     film = Film(room, sensor, strokes, times, exposure, hands, rng, spec=spec)
-    pictures = sensor.compress(list(film.exposures()))
+    exposed = list(film.exposures())
+    pictures = sensor.compress(_switched(exposed, QUIET_S * rate, rng) if silent else exposed)
     calibration = shaken(scene_calibration(room), rng, float(rng.uniform(0, 0.05)))
     outside = ~StripFrontEnd(spec, calibration).visible
     return Clip(
@@ -87,6 +95,16 @@ def random_clip(seed: int, notes: NDArray[np.void], seconds: float, rate: float 
         level=float(np.mean(pictures[0])),
         covered=np.where(outside, 1.0, film.covered),
     )
+
+
+def _switched(
+    pictures: list[NDArray[np.uint8]], first: float, rng: np.random.Generator
+) -> list[NDArray[np.uint8]]:
+    """Return the pictures with the light stepping up or down once, some time after frame ``first``."""
+    at = int(rng.uniform(0.2, 0.8) * (len(pictures) - first) + first)
+    gain = float(rng.choice([rng.uniform(0.55, 0.85), rng.uniform(1.2, 1.7)]))
+    changed = np.clip(np.round(np.arange(256) * gain), 0, 255).astype(np.uint8)
+    return [changed[picture] if i >= at else picture for i, picture in enumerate(pictures)]
 
 
 def filmed_clip(video: Path) -> Clip:

@@ -33,6 +33,12 @@ def evaluate(
     video: Annotated[
         list[Path] | None, typer.Option(help="Filmed clips instead: NAME.mp4 with NAME.mid beside it.")
     ] = None,
+    silent: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Rendered clips (beside rendered ones) in which hands touch but nobody presses."
+        ),
+    ] = 4,
     policy: Annotated[str, typer.Option(help="earliest, balanced or surest.")] = "balanced",
     overlay: Annotated[
         Path | None, typer.Option(metavar="F.mp4", help="Film of the clips with what was told in them.")
@@ -53,7 +59,7 @@ def evaluate(
     from ivories_training.video.cells import count, pooled
     from ivories_training.video.clips import filmed_clip
     from ivories_training.video.overlay import OverlayVideo
-    from ivories_training.video.recipe import unseen_clips
+    from ivories_training.video.recipe import silent_clips, unseen_clips
 
     watcher = judge.Watcher(model)
     policies = watcher.manifest.thresholds
@@ -65,7 +71,7 @@ def evaluate(
         films = (filmed_clip(path) for path in video)
     else:
         films = unseen_clips(performances, "test", clips, clip_seconds)
-    scores, counts = [], []
+    scores, counts, idle = [], [], []
     with nullcontext() if overlay is None else closing(OverlayVideo(overlay)) as film:
         for clip in films:
             evidence = watcher.watch(clip)
@@ -74,16 +80,25 @@ def evaluate(
             counts.append(count(clip, evidence))
             if film is not None:
                 film.add(clip, notes, f"{clip.name}  F1 {scores[-1].f1_100ms:.2f}  {policy}")
+        for clip in silent_clips(performances, 0 if video else silent, clip_seconds):
+            notes = judge.told(evidence := watcher.watch(clip), policies[policy])
+            idle.append(judge.score(clip, evidence, notes))
+            if film is not None:
+                film.add(clip, notes, f"{clip.name}  nobody presses  {policy}")
     console = Console(width=WIDTH)
     console.print(judge.clip_table(scores))
     console.print(judge.cell_table(pooled(counts)))
+    if idle:
+        typer.echo(
+            f"false notes per 10 s where nobody presses and a lamp is switched: {judge.false_rate(idle):.2f}"
+        )
     if overlay is not None:
         typer.echo(f"wrote {overlay}")
     if json is not None:
-        judge.save(scores, pooled(counts), json)
+        judge.save(scores, pooled(counts), idle, json)
         typer.echo(f"wrote {json}")
     if write:
-        judge.write_scores(model, "filmed" if video else "rendered", policy, scores)
+        judge.write_scores(model, "filmed" if video else "rendered", policy, scores, idle)
         typer.echo(f"wrote the scores into {model} and {model.parent / 'README.md'}")
 
 

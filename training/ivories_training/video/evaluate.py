@@ -113,11 +113,18 @@ def summary(scores: Sequence[ClipScores]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
-def save(scores: Sequence[ClipScores], cells: Sequence[CellScores], path: Path) -> None:
+def false_rate(silent: Sequence[ClipScores]) -> float:
+    """Return the false notes per 10 s over clips in which nobody presses."""
+    return float(np.mean([s.false_per_10_s for s in silent])) if silent else math.nan
+
+
+def save(
+    scores: Sequence[ClipScores], cells: Sequence[CellScores], silent: Sequence[ClipScores], path: Path
+) -> None:
     """Write the scores of all clips, their means and the cells as JSON; what says nothing is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [[_finite(asdict(one)) for one in part] for part in (scores, cells)]
-    content = {"clips": rows[0], "mean": summary(scores), "cells": rows[1]}
+    rows = [[_finite(asdict(one)) for one in part] for part in (scores, cells, silent)]
+    content = {"clips": rows[0], "mean": summary(scores), "cells": rows[1], "nobody_presses": rows[2]}
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
@@ -125,13 +132,17 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-def write_scores(path: Path, material: str, policy: str, scores: Sequence[ClipScores]) -> Manifest:
+def write_scores(
+    path: Path, material: str, policy: str, scores: Sequence[ClipScores], silent: Sequence[ClipScores] = ()
+) -> Manifest:
     """Put the means into the manifest at ``path``, beside those of other material, and into its card."""
     from ivories_training import export
-    from ivories_training.video.recipe import video_card
+    from ivories_training.video.recipe import FALSE_NOTES, SILENT, video_card
 
     manifest = load_manifest(path)
     new = {f"{material}/{policy}/{name}": round(value, 4) for name, value in summary(scores).items()}
+    if silent:
+        new[f"{SILENT}/{policy}/{FALSE_NOTES}"] = round(false_rate(silent), 4)
     manifest = msgspec.structs.replace(manifest, scores=manifest.scores | new)
     export.finish(manifest, path.parent / manifest.file, video_card(manifest))
     return manifest
