@@ -4,6 +4,7 @@ Each path is one stage made of stages, so that the appliance, ``transcribe`` and
 same code; only who pushes the blocks and frames differs.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -20,9 +21,11 @@ from ivories.inference.manifest import Manifest
 from ivories.inference.video_model import VideoModel
 from ivories.runtime.timing import StageTimes
 from ivories.vision.calibration import Calibration
-from ivories.vision.drift import DriftWatch
+from ivories.vision.drift import LOST, DriftWatch
 from ivories.vision.find_keyboard import KeyboardFinder
 from ivories.vision.strip import StripFrontEnd, StripSpec
+
+_log = logging.getLogger(__name__)
 
 _DRIFT_EVERY_NS: Final = SECOND // 2
 _BUMPED: Final = 0.15  # white-key widths: beyond this the strip's blocks no longer fit their keys
@@ -66,9 +69,10 @@ class AudioPath:
 class VideoPath:
     """VideoFrame -> rectified strip -> network -> KeyEvidence, and the search for the keyboard before it.
 
-    Without a calibration the first pictures are used to find the keyboard; a bumped camera is noticed and
-    searched for again. Until a position is known the path says nothing, which is what fusion expects of a
-    sensor that cannot judge.
+    Without a calibration the first pictures are used to find the keyboard. A camera that was moved, now or
+    since the calibration was made, is noticed: its evidence loses weight at the first doubt, and when three
+    looks agree the keyboard is searched for again. Until a position is known the path says nothing, which is
+    what fusion expects of a sensor that cannot judge.
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class VideoPath:
         self._strip: StripFrontEnd | None = None
         self._drift: DriftWatch | None = None
         self._drift_due_ns = 0
-        self._moved = 0.0
+        self._told = ""
         self._health = CameraHealth()
 
     @property
@@ -107,8 +111,9 @@ class VideoPath:
         if self._strip is None and not self._begin(frame):
             return []
         if self._bumped(frame):
-            self._strip = self._calibration = None
+            self._search_again()
             return []
+        doubt = self._drift.newest if self._drift else 0.0
         evidence: list[KeyEvidence] = []
         assert self._strip is not None  # noqa: S101 - _begin has set it; mypy cannot see that
         with self._times.measure("video strip"):
@@ -117,7 +122,7 @@ class VideoPath:
             with self._times.measure("video network"):
                 seen = self._model.push(strip)
             for item in seen:
-                evidence += _weighted([item], self._health.push(strip, item.visible, self._moved))
+                evidence += _weighted([item], self._health.push(strip, item.visible, doubt))
         return evidence
 
     def reset(self) -> None:
@@ -129,22 +134,52 @@ class VideoPath:
         if self._calibration is None:
             with self._times.measure("keyboard search"):
                 self._calibration = self._finder.push(frame)
+            self._tell_search()
             if self._calibration is None:
                 return False
             self._on_calibration(self._calibration)
         self._strip = StripFrontEnd(self._spec, self._calibration, frame.luma.shape)
         self._drift = DriftWatch(self._calibration)
         self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
-        self._moved = 0.0
         return True
+
+    def _tell_search(self) -> None:
+        """Log what the search has come to, each trouble once."""
+        if self._calibration is None:
+            problem = self._finder.problem or ""
+            if problem and problem != self._told:
+                _log.warning("no keyboard found yet: %s Trying again as long as it takes.", problem)
+            self._told = problem or self._told
+            return
+        self._told = ""
+        _log.info("keyboard found, quality %.2f", self._calibration.quality)
+        if self._calibration.octave_uncertain:
+            _log.warning(
+                "too few keys are in the picture to tell their octave: if notes are an octave off, show the "
+                "camera an end of the keyboard, or mark the corners with `ivories setup --corners`"
+            )
 
     def _bumped(self, frame: VideoFrame) -> bool:
         if self._drift is None or frame.t_ns < self._drift_due_ns:
             return False
         self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
         with self._times.measure("drift watch"):
-            self._moved = self._drift.push(frame)
-        return self._moved > _BUMPED
+            moved = self._drift.push(frame)
+        if moved <= _BUMPED:
+            return False
+        how = "out of the keyboard's sight" if moved == LOST else f"by about {moved:.1f} white-key widths"
+        _log.warning(
+            "the camera was moved %s: its notes are left out until the keyboard is found again; keep the "
+            "camera still and all keys in the picture",
+            how,
+        )
+        return True
+
+    def _search_again(self) -> None:
+        self._finder = KeyboardFinder(hint=self._calibration)
+        self._strip = self._drift = self._calibration = None
+        self._model.reset()
+        self._health = CameraHealth()
 
 
 def _weighted(evidence: Sequence[KeyEvidence], weight: float) -> list[KeyEvidence]:

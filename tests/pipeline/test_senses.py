@@ -11,12 +11,15 @@ from ivories.audio.spec import FrontEndSpec
 from ivories.datatypes import AudioBlock, Origin, VideoFrame
 from ivories.inference.litert import LiteRtRuntime
 from ivories.inference.manifest import Channel, Manifest, Stream
+from ivories.keyboard import KEY_CENTRE
 from ivories.paths import AudioPath, VideoPath
 from ivories.runtime.timing import StageTimes
 from ivories.sources.sound_file import SoundFileSource
 from ivories.sources.synthetic import SyntheticPictures, SyntheticSound
 from ivories.vision.calibration import from_corners
+from ivories.vision.homography import KEYBOARD_CORNERS
 from ivories.vision.strip import StripFrontEnd, StripSpec
+from mounted_keyboards import View, draw
 
 DATA = Path(__file__).parents[1] / "data"
 SECONDS = 2.0
@@ -138,3 +141,38 @@ def test_a_camera_in_the_dark_gives_evidence_of_no_weight():
         for e in path.push(VideoFrame(frame.luma // 32, frame.t_ns, frame.exposure_ns, frame.sequence))
     ]
     assert dark[-1] == 0.0
+
+
+def test_a_bumped_camera_loses_its_weight_then_finds_the_keyboard_again(caplog):
+    rng = np.random.default_rng(20)
+    before, after = View(elevation=62), View(elevation=60, azimuth=4, centre=(0.49, 0.56))
+    pictures = [[draw(view, rng) for _ in range(3)] for view in (before, after)]
+    found = []
+    path = VideoPath(
+        LiteRtRuntime(DATA / SEEING.file), SEEING, StripSpec(), StageTimes(),
+        from_corners(before.to_pixels(KEYBOARD_CORNERS), 640, 480), found.append,
+    )  # fmt: skip
+    weights = {}
+    with caplog.at_level("INFO", logger="ivories.paths"):
+        for n in range(140):
+            picture = pictures[n >= 50][n % 3]
+            for evidence in path.push(VideoFrame(picture, n * 100_000_000, 0, n)):
+                weights[n] = evidence.weight
+    assert all(weights[n] == 1.0 for n in range(30, 50))
+    assert not any(weights.get(n, 0.0) for n in range(60, 75)), "a second after the bump nothing counts"
+    assert len(found) == 1
+    keys = np.stack([KEY_CENTRE, np.full(88, 0.7)], 1)
+    assert np.abs(found[0].to_plane(after.to_pixels(keys)) - keys)[:, 0].max() < 0.15
+    assert weights[139] == 1.0
+    moved, again = (record.getMessage() for record in caplog.records)
+    assert "the camera was moved" in moved
+    assert "keep the camera still" in moved
+    assert "keyboard found" in again
+
+
+def test_while_no_keyboard_is_to_be_found_the_log_says_what_to_do_once(caplog):
+    path = VideoPath(LiteRtRuntime(DATA / SEEING.file), SEEING, StripSpec(), StageTimes())
+    dark = np.zeros((480, 640), np.uint8)
+    assert not [e for n in range(40) for e in path.push(VideoFrame(dark, n * 100_000_000, 0, n))]
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert "switch a lamp on" in message

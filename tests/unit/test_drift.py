@@ -41,6 +41,36 @@ def test_a_sideways_bump_is_measured(watch, right):
     assert look(watch, moved_picture(rng, right=right), 4) == pytest.approx(abs(right), abs=0.06)
 
 
+@pytest.mark.parametrize("right", [-4.0, -3.0, 0.62, 0.7, 1.4, 3.0, 4.0])
+def test_a_bump_of_some_keys_is_noticed_though_the_groups_look_alike(watch, right):
+    rng = np.random.default_rng(1)
+    assert look(watch, moved_picture(rng, right=right), 3) > BUMPED
+    assert watch.newest == pytest.approx(abs(right), abs=0.2)
+
+
+def test_a_calibration_of_an_earlier_position_is_not_taken_for_the_zero():
+    calibration = from_corners(VIEW.to_pixels(KEYBOARD_CORNERS), 640, 480)
+    rng = np.random.default_rng(7)
+    for right in (0.5, 3.0):
+        watch = DriftWatch(calibration)
+        assert look(watch, moved_picture(rng, right=right), 6) > BUMPED
+    watch = DriftWatch(calibration)
+    assert look(watch, moved_picture(rng, right=0.1), 6) < BUMPED, "a small error of the calibration"
+
+
+def test_a_camera_at_an_angle_sees_the_black_keys_lean_and_that_is_no_bump():
+    view = View(elevation=45, azimuth=25)
+    watch = DriftWatch(from_corners(view.to_pixels(KEYBOARD_CORNERS), 640, 480))
+    rng = np.random.default_rng(8)
+    assert max(look(watch, draw(view, rng)) for _ in range(8)) < 0.05
+
+
+def test_a_lasting_loss_of_sight_raises_a_doubt_before_it_is_sure(watch):
+    desk = np.random.default_rng(6).integers(90, 160, (480, 640)).astype(np.uint8)
+    assert look(watch, desk, 4) == 0
+    assert watch.newest == LOST
+
+
 @pytest.mark.parametrize("down", [-0.5, 0.5])
 def test_a_bump_along_the_keys_is_noticed(watch, down):
     rng = np.random.default_rng(2)

@@ -175,10 +175,18 @@ def _nothing_found(most: int) -> str:
 
 
 class KeyboardFinder:
-    """Collects pictures over a moment and finds the keyboard in their median; tries again until it does."""
+    """Collects pictures over a moment and finds the keyboard in their median; tries again until it does.
 
-    def __init__(self, pictures: int = 15, every_ns: int = 100_000_000) -> None:
-        self._pictures, self._every_ns = pictures, every_ns
+    Args:
+        pictures: how many are searched at a time.
+        every_ns: time between them.
+        hint: where the keyboard was before the camera moved, see `find_keyboard`.
+    """
+
+    def __init__(
+        self, pictures: int = 15, every_ns: int = 100_000_000, hint: Calibration | None = None
+    ) -> None:
+        self._pictures, self._every_ns, self._hint = pictures, every_ns, hint
         self._collected: list[UInt8] = []
         self._due_ns: int | None = None
         self.problem: str | None = None
@@ -196,7 +204,7 @@ class KeyboardFinder:
             return None
         frames, self._collected = self._collected, []
         try:
-            found = find_keyboard(frames)
+            found = find_keyboard(frames, self._hint)
         except CalibrationError as error:
             self.problem = str(error)
             return None
