@@ -102,5 +102,5 @@ $(VENV)/.train: $(BIN)/python $(SOURCES)
 
 $(VENV)/.test: $(BIN)/python $(SOURCES)
 	$(PACKAGES) test train
-	$(BIN)/python -m pip install -q -e '.[console,train,dev]'
+	$(BIN)/python -m pip install -q -e '.[alsa,console,train,dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.train

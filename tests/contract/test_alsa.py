@@ -12,6 +12,8 @@ import pytest
 
 from ivories.clock import SECOND
 from ivories.errors import SourceError
+
+pytest.importorskip("alsaaudio", reason="pyalsaaudio is not installed")
 from ivories.sources.alsa import AlsaSource, microphones, to_mono
 
 PLUGIN = Path(__file__).parents[1] / "data" / "alsa" / "counting_pcm.c"

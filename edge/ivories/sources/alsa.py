@@ -5,18 +5,20 @@ overrun (the reader was late), a stream that stands still without any error (see
 a device that is unplugged and comes back.
 """
 
+import ctypes
 import logging
 import select
 import threading
 from collections.abc import Iterator
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
+import alsaaudio
 import numpy as np
 
 from ivories.clock import SECOND, now_ns, seconds
 from ivories.datatypes import AudioBlock, Float32, read_only
 from ivories.errors import SourceError
-from ivories.sources.alsa_pcm import OVERRUN, AlsaError, CapturePcm, capture_devices
 from ivories.sources.sample_clock import SampleClock
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,16 @@ WAIT_MS: Final = 100
 """How long one wait lasts: ``close`` takes effect within it."""
 HOLE_S: Final = 0.02
 """A jump of the card's time that is a loss and not noise; below what starts the SampleClock anew."""
+OVERRUN: Final = -32  # -EPIPE
 OVERRUNS_IN_A_ROW: Final = 3
+
+_PCM_FORMATS: Final = {
+    "S16_LE": alsaaudio.PCM_FORMAT_S16_LE,
+    "S24_LE": alsaaudio.PCM_FORMAT_S24_LE,
+    "S24_3LE": alsaaudio.PCM_FORMAT_S24_3LE,
+    "S32_LE": alsaaudio.PCM_FORMAT_S32_LE,
+    "FLOAT_LE": alsaaudio.PCM_FORMAT_FLOAT_LE,
+}
 
 
 class AlsaSource:
@@ -54,7 +65,7 @@ class AlsaSource:
         self.attempts = 0
         """How often it tried to get a lost device back"""
         self.rate = rate
-        self._pcm: CapturePcm | None = None
+        self._pcm: Any = None
         self._poll = select.poll()
         self._format = ""
         self._channels = 1
@@ -65,12 +76,12 @@ class AlsaSource:
         self._heard_ns = 0
         self._overruns = 0
         self._lost = False
+        _quieten()
         try:
             self._open()
-        except AlsaError as error:
+        except alsaaudio.ALSAAudioError as error:
             raise SourceError(
-                f"microphone {device!r} cannot be opened: {error.strerror}; "
-                "`ivories devices` lists what there is"
+                f"microphone {device!r} cannot be opened: {error}; `ivories devices` lists what there is"
             ) from error
         self._clock = SampleClock(self.rate)
         self._next = 0
@@ -91,8 +102,8 @@ class AlsaSource:
                     continue
                 try:
                     block = self._read()
-                except OSError as error:
-                    self._lose(str(error.strerror or error))
+                except (alsaaudio.ALSAAudioError, OSError) as error:
+                    self._lose(str(error))
                     continue
                 if block is not None:
                     yield block
@@ -108,27 +119,45 @@ class AlsaSource:
             self._close_device()
 
     def _open(self) -> None:
-        pcm = CapturePcm(
-            self._device,
+        pcm = alsaaudio.PCM(
+            alsaaudio.PCM_CAPTURE,
+            alsaaudio.PCM_NONBLOCK,
+            device=self._device,
             rate=self.rate,
-            period=max(1, round(self.rate * self._period_ms / 1000)),
+            channels=1,
+            # The widest format: a card that has only 16 bits answers with its own.
+            format=alsaaudio.PCM_FORMAT_S32_LE,
+            periodsize=max(1, round(self.rate * self._period_ms / 1000)),
             periods=max(4, round(BUFFER_S * 1000 / self._period_ms)),
         )
-        self._format = pcm.format
-        self._channels = pcm.channels
-        self.rate = pcm.rate
+        info = pcm.info()
+        names = {number: name for name, number in _PCM_FORMATS.items()}
+        if info["format"] not in names:
+            pcm.close()
+            raise SourceError(
+                f"microphone {self._device!r} speaks {info['format_name']}, which is not understood: "
+                f"try plug{self._device}"
+            )
+        try:
+            pcm.set_tstamp_mode(alsaaudio.PCM_TSTAMP_ENABLE)
+            pcm.set_tstamp_type(alsaaudio.PCM_TSTAMP_TYPE_MONOTONIC)
+        except (RuntimeError, alsaaudio.ALSAAudioError):
+            log.debug("microphone %r stamps no time of its own", self._device)
+        self._format = names[info["format"]]
+        self._channels = info["channels"]
+        self.rate = info["rate"]
         self._pcm = pcm
         self._poll = select.poll()
-        for descriptor, events in pcm.descriptors():
+        for descriptor, events in pcm.polldescriptors():
             self._poll.register(descriptor, events)
-        self._period = pcm.period
+        self._period = info["period_size"]
         self._unread = 0
         self._started = False
         self._overruns = 0
         self._heard_ns = now_ns()
         log.info(
             "microphone %r: %d Hz, %s, %d channel(s), %d samples a period",
-            self._device, self.rate, self._format, self._channels, pcm.period,
+            self._device, self.rate, self._format, self._channels, info["period_size"],
         )  # fmt: skip
 
     def _reopen(self) -> bool:
@@ -136,7 +165,7 @@ class AlsaSource:
         rate = self.rate
         try:
             self._open()
-        except (AlsaError, SourceError):
+        except (alsaaudio.ALSAAudioError, SourceError):
             return False
         if self.rate != rate:
             found, self.rate = self.rate, rate
@@ -159,13 +188,11 @@ class AlsaSource:
 
     def _read(self) -> AudioBlock | None:
         """Wait for one period; return None when there was none."""
-        pcm = self._pcm
-        assert pcm is not None  # noqa: S101  __iter__ has opened it
         # The first read starts the stream; before that there is nothing to wait for.
-        if self._started and self._unread < self._period and not self._wait(pcm):
+        if self._started and self._unread < self._period and not self._wait():
             return None
         self._unread = 0
-        length, data = pcm.read()
+        length, data = self._pcm.read()
         self._started = length != OVERRUN
         if length == OVERRUN:
             self._overruns += 1
@@ -181,17 +208,18 @@ class AlsaSource:
         self._overruns = 0
         self._heard_ns = now_ns()
         samples = to_mono(data, self._format, self._channels)
-        return self._stamped(samples, *position(pcm))
+        return self._stamped(samples)
 
-    def _wait(self, pcm: CapturePcm) -> bool:
+    def _wait(self) -> bool:
         ready = self._poll.poll(WAIT_MS)
         # Plugins do their work in this call: without it their descriptor stays ready for ever.
-        events = pcm.events(ready) if ready else 0
+        events = self._pcm.polldescriptors_revents(ready) if ready else 0
         if ready and not events:
             self._stop.wait(0.001)
         return bool(events)
 
-    def _stamped(self, samples: Float32, stamp_ns: int, unread: int) -> AudioBlock:
+    def _stamped(self, samples: Float32) -> AudioBlock:
+        stamp_ns, unread = self._position()
         self._unread = unread
         behind = len(samples) + unread  # samples between the first of this block and the stamp
         gap = 0
@@ -206,14 +234,14 @@ class AlsaSource:
         self._clock.observe(first + behind, stamp_ns)
         return AudioBlock(read_only(samples), self.rate, first, self._clock.time_of(first), gap)
 
-
-def position(pcm: CapturePcm) -> tuple[int, int]:
-    """Return a monotonic time and how many samples were unread at it."""
-    stamp_ns, unread = pcm.stamp()
-    now = now_ns()
-    if 0 <= now - stamp_ns < SECOND:
-        return stamp_ns, unread
-    return now, pcm.unread()
+    def _position(self) -> tuple[int, int]:
+        """Return a monotonic time and how many samples were unread at it."""
+        whole, fraction, unread = self._pcm.htimestamp()
+        stamp_ns = whole * SECOND + fraction
+        now = now_ns()
+        if 0 <= now - stamp_ns < SECOND:
+            return stamp_ns, int(unread)
+        return now, max(0, int(self._pcm.avail()))
 
 
 def to_mono(data: bytes, layout: str, channels: int) -> Float32:
@@ -235,6 +263,23 @@ def to_mono(data: bytes, layout: str, channels: int) -> Float32:
     return mono
 
 
+_ErrorHandler = ctypes.CFUNCTYPE(
+    None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p
+)
+
+
+_SAY_NOTHING: Final = _ErrorHandler(lambda *_: None)
+"""Stands in for alsa-lib's habit of printing each failed attempt on the terminal"""
+
+
+@cache
+def _quieten() -> None:
+    try:
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_SAY_NOTHING)
+    except (OSError, AttributeError):
+        log.debug("alsa-lib keeps printing its own messages")
+
+
 def microphones() -> list[str]:
     """Return the names of ALSA's capture devices, for ``ivories devices``."""
-    return capture_devices()
+    return [str(name) for name in alsaaudio.pcms(alsaaudio.PCM_CAPTURE)]
