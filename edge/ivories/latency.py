@@ -27,7 +27,7 @@ from ivories.transcribe import Recording
 
 _LEAD_NS: Final = SECOND  # from here to the first sample: threads start meanwhile
 _NOMINAL_S: Final = 0.1  # length of a note where only onsets are compared
-_MIDI, _MQTT = "bytes at the MIDI port", "at the MQTT subscriber"
+_MIDI, _MQTT = "MIDI bytes", "MQTT subscriber"
 
 
 @dataclass
@@ -103,7 +103,7 @@ def play(app: Application, recording: Recording, truth: Path | None) -> Played:
             missing.append(f"MQTT is not measured: {error}")
         sinks: list[Sink] = [decided]
         for end in ends.values():
-            sinks += [end.sink, Mark(f"{end.sink.name} left")]
+            sinks += [end.sink, Mark(f"{end.sink.name} sent")]
         epoch_ns = now_ns() + _LEAD_NS
         live = _live(app, recording, material, sinks, epoch_ns)
         decided.live = live

@@ -101,7 +101,8 @@ def latency_table(title: str, rows: Mapping[tuple[str, str], ArrayLike]) -> Tabl
     """Return how milliseconds lie, one row per (path, step) that has any."""
     table = Table(title=title, title_justify="left")
     for name in ("path", "step", "count", "median", "p95", "p99", "max", "jitter"):
-        table.add_column(name, justify="left" if name in {"path", "step"} else "right", no_wrap=True)
+        left = name in {"path", "step"}
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "step")
     for (path, step), values in rows.items():
         if not np.size(values):
             continue

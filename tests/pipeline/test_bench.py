@@ -155,7 +155,7 @@ def test_latencies_through_the_real_threads(models, take, tmp_path):
     assert time.monotonic() - start > SECONDS
     for words in (
         "audio │ capture", "audio │ front end and network", "audio │ waits for fusion", "video │ capture",
-        "video │ waits for the network", "video │ waits for fusion", "decided -> bytes at the MIDI port",
+        "video │ waits for the network", "video │ waits for fusion", "decided -> MIDI bytes",
         "From the sound of a right note", "right notes,", "p99", "jitter", "#####",
     ):  # fmt: skip
         assert words in told, told
@@ -170,13 +170,13 @@ def test_known_notes_leave_after_they_sound_and_arrive_after_they_left(models, t
         app.close()
     assert played.right >= 5
     decided = played.onsets["audio", "decided"]
-    at_port = played.onsets["audio", "bytes at the MIDI port"]
+    at_port = played.onsets["audio", "MIDI bytes"]
     assert len(decided) == len(at_port) == played.right
     # the first horizon lies 20 ms behind the onset; the estimate of the truth is good to some milliseconds
     assert 5 < np.median(decided) < 500
     assert (at_port > decided).all()
-    gone = played.steps["both", "decided -> bytes at the MIDI port"]
-    left = played.steps["both", "decided -> usb_midi left"]
+    gone = played.steps["both", "decided -> MIDI bytes"]
+    left = played.steps["both", "decided -> usb_midi sent"]
     assert len(gone) >= 2 * played.right  # onsets and offsets
     assert gone.min() > 0
     assert left.min() > 0
