@@ -83,6 +83,7 @@ class TestNodeRed:
             assert node["retain"] == "false"
             before = [n for n in FLOW for port in n.get("wires", []) if node["id"] in port]
             for payload in {n["payload"] if n["type"] == "inject" else n["op2"] for n in before}:
+                assert payload, "Node-RED would send 0"
                 check(command, parse(command, payload.encode()).value)
 
     @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
@@ -165,6 +166,10 @@ class TestGrafana:
             named = set(re.findall(r'"(\w+)"', query)) - {measurement}
             assert named <= columns[measurement], query
             assert "$timeFilter" in query or query.startswith("SHOW TAG VALUES")
+
+    def test_curves_have_no_finer_steps_than_the_figures_come(self):
+        drawn = [panel for panel in GRAFANA["panels"] if panel["type"] == "timeseries"]
+        assert {panel["interval"] for panel in drawn} == {"2m"}  # one message a minute
 
     def test_panels_have_their_own_numbers_and_places(self):
         panels = GRAFANA["panels"]
