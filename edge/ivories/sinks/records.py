@@ -9,7 +9,6 @@ from ivories import clock
 from ivories.datatypes import NoteEvent, NoteKind
 from ivories.keyboard import key_name, pitch_of_key
 
-
 Key = Annotated[int, Meta(ge=0, le=87)]
 Pitch = Annotated[int, Meta(ge=21, le=108)]
 SevenBits = Annotated[int, Meta(ge=0, le=127)]
