@@ -178,11 +178,11 @@ def manifest_scores(rows: Sequence[Row], false: Sequence[FalseNotes] = ()) -> di
 
 
 def write_scores(path: Path, report: Report) -> Manifest:
-    """Put the scores into the manifest at ``path`` and into the model card beside it."""
+    """Put the scores into the manifest at ``path``, beside those of other material, and into its card."""
     from ivories_training import export
 
-    scores = manifest_scores(report.rows, report.false_notes)
-    manifest = msgspec.structs.replace(load_manifest(path), scores=scores)
+    manifest, new = load_manifest(path), manifest_scores(report.rows, report.false_notes)
+    manifest = msgspec.structs.replace(manifest, scores=manifest.scores | new)
     export.finish(manifest, path.parent / manifest.file, audio_card(manifest))
     return manifest
 
