@@ -70,3 +70,28 @@ def both(
         found = list(both_senses.scenes(models, performances, sound, scenes, seconds))
         for table in both_senses.report(found, sound, *thresholds):
             Console(width=110).print(table)
+
+
+@cli.command("registration-qa")
+def registration_qa(
+    mounts: Annotated[int, typer.Option(help="Rendered random cameras that see all keys.")] = 100,
+    seed: Annotated[int, typer.Option(help="The first of them.")] = 0,
+    video: Annotated[
+        list[Path] | None, typer.Option(help="Filmed clips too; NAME_registration.json may hold the truth.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Pictures looked at per camera position.")] = 15,
+    cache: Annotated[Path, typer.Option(help="Results are kept here and not measured twice.")] = Path(
+        "reg_refined.json"
+    ),
+    inspect: Annotated[
+        Path | None, typer.Option(help="Folder for pictures of the positions that went wrong.")
+    ] = None,
+) -> None:
+    """Find the keyboard under many cameras: errors before and after refinement, octaves, refusals."""
+    from ivories_training.video import registration_qa as qa
+
+    results = []
+    for result in qa.check(range(seed, seed + mounts), video or [], max(1, frames), cache, inspect):
+        typer.echo(qa.line(result))
+        results.append(result)
+    typer.echo(qa.summary(results))

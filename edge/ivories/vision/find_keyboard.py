@@ -46,14 +46,25 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
     Raises:
         CalibrationError: no keyboard; the message says what was seen and what to do.
     """
+    return find_in_two_steps(frames, hint)[1]
+
+
+def find_in_two_steps(
+    frames: Sequence[UInt8], hint: Calibration | None = None
+) -> tuple[Calibration, Calibration]:
+    """Find the keyboard as `find_keyboard` does; return what the dark bars tell, then the refined result.
+
+    Raises:
+        CalibrationError: as `find_keyboard`.
+    """
     if not frames:
         raise CalibrationError("There is no picture to look for a keyboard in; check that the camera works.")
     luma = median_picture(frames)
     height, width = luma.shape
     _require_light(luma)
     small, scale = _shrink(luma)
-    placed = _search(small)
-    placed = settle(small, placed)
+    first = _search(small)
+    placed = settle(small, first)
     if placed.mirrored and placed.layout.score < _FITS:
         raise CalibrationError(
             "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
@@ -67,6 +78,10 @@ def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> C
             "keyboard: move the camera so that all keys are in the picture, with even light and no hands, or "
             "mark the corners by hand."
         )
+    return _calibration(first, scale, width, height), _calibration(placed, scale, width, height)
+
+
+def _calibration(placed: Placed, scale: float, width: int, height: int) -> Calibration:
     found = placed.found
     # k1 counts radii in half picture widths, so it stays when the picture is scaled
     to_full = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1.0]])
