@@ -81,18 +81,21 @@ def score_table(scores: NoteScores, delays: Delays | None) -> Table:
 
 
 def stage_table(times: StageTimes, media_s: float, wall_s: float, clock: str = "Time") -> Table:
-    """Return time per stage for ``media_s`` seconds of sound and pictures; ``clock``: what was measured."""
-    table = Table(title=f"{clock} per stage for {media_s:.1f} s of material", title_justify="left")
-    for name in ("stage", "calls", "median", "p95", "p99", "max", "of real time"):
-        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=name == "stage")
+    """Return time per stage for ``media_s`` seconds of sound and pictures.
+
+    Load is the share of real time. ``clock`` names what was measured.
+    """
+    table = Table(title=f"{clock} per stage in ms, for {media_s:.1f} s of material", title_justify="left")
+    for name in ("stage", "calls", "median", "p95", "p99", "max", "load"):
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     total = 0.0
     for row in times.summary():
         total += row.total_s
-        figures = (f"{x / 1e3:.3f} ms" for x in (row.median_us, row.p95_us, row.p99_us, row.max_us))
+        figures = (f"{x / 1e3:.3f}" for x in (row.median_us, row.p95_us, row.p99_us, row.max_us))
         table.add_row(row.name, str(row.calls), *figures, f"{100 * row.total_s / max(media_s, 1e-9):.2f} %")
     table.add_section()
     table.add_row("all stages", "", "", "", "", "", f"{100 * total / max(media_s, 1e-9):.2f} %")
-    table.add_row("whole run with files", "", "", "", "", f"{wall_s:.2f} s",
+    table.add_row("run with files", "", "", "", "", f"{wall_s:.2f} s",
                   f"{100 * wall_s / max(media_s, 1e-9):.1f} %")  # fmt: skip
     return table
 
