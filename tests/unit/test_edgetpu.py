@@ -36,12 +36,12 @@ def test_a_delegate_that_works_is_used(library):
 
 
 @pytest.mark.parametrize(
-    ("mood", "words"),
-    [("crashes", "SIGABRT"), ("hangs", "did not answer"), ("refuses", "no device on the bus")],
+    ("mood", "words", "patience_s"),
+    [("crashes", "SIGABRT", 60.0), ("hangs", "did not answer", 1.5), ("refuses", "no device on the bus", 60.0)],
 )
-def test_a_delegate_that_fails_is_refused_with_its_reason(library, mood, words):
+def test_a_delegate_that_fails_is_refused_with_its_reason(library, mood, words, patience_s):
     with pytest.raises(BackendError, match=words):
-        EdgeTpuRuntime(TINY, library=library(mood), probe_seconds=1.5)
+        EdgeTpuRuntime(TINY, library=library(mood), probe_seconds=patience_s)
 
 
 def test_a_missing_library_is_named():
