@@ -32,6 +32,7 @@ from ivories.far_ends import MidiFarEnd, MqttFarEnd
 from ivories.live import Live
 from ivories.replay import Material, ReplayedPictures, ReplayedSound, decode
 from ivories.resources import bundled_take
+from ivories.runtime.priority import raise_priority
 from ivories.sinks.base import Sink
 from ivories.transcribe import Recording
 
@@ -175,7 +176,11 @@ def soak(
     """Repeat a recording for MINUTES and tell whether memory grows or time drifts."""
     console = Console()
     source = source or bundled_take()
-    recording, app = measurable(load_config(config), source, Request(audio_only=audio_only), console)
+    settings = load_config(config)
+    if paced_:
+        runtime = settings.runtime
+        raise_priority(realtime_priority=runtime.realtime_priority, lock_memory=runtime.lock_memory)
+    recording, app = measurable(settings, source, Request(audio_only=audio_only), console)
     material = decode(
         source if recording.audio else None, source if recording.video else None,
         block_ms=app.config.audio.period_ms,
