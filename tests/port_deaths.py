@@ -25,6 +25,7 @@ PITCH_OF_KEY_0 = 21
 SURVIVED = {
     "the owner dies at a system call": 20,
     "the owner hangs": 5,
+    "the owner falls behind": 5,
     "the application hangs, later goes on": 8,
     "the cable is pulled and put back": 10,
     "the laptop reads nothing for a while": 10,
@@ -38,6 +39,7 @@ DEADLY = {
     "the application dies while the laptop reads nothing": 4,
     "both die at once": 4,
 }
+CLEAN = {"the owner dies at a system call", "the owner hangs"}  # after which another one starts
 WRITES = dict(zip(("a write is short", "a write finds the node full", "a write fails"), KINDS, strict=True))
 
 
@@ -120,53 +122,61 @@ class Stage:
     # Faults
 
     def survive(self, kind):
-        world, choose = self.world, self.random
-        self.world.run(0)
+        world = self.world
+        world.run(0.1, lambda: world.owners and not world.owners[-1].starting)
         self.held += len(self.receiver.sounding)
-        start, clean_after = world.now, 0.0
-        if kind == "the owner dies at a system call":
-            victim = world.owners[-1]
-            victim.calls.last = choose.choice((0, choose.randint(0, 20), choose.randint(0, 300)))
-            if choose.random() < 0.2:
-                world.next_owner_dies = choose.randint(0, 110)  # and the one after it too
-            clean_after = time.monotonic()
-            while victim.status is None:
-                self.play(1)
-            start = world.now
-        elif kind == "the owner hangs":
-            clean_after = time.monotonic()
-            for owner in world.owners:
-                owner.stopped = True
-        elif kind.startswith("the application hangs"):
-            world.app_stopped = True
-            calm = world.run(LIMIT_S, lambda: self.receiver.silent)
-            self.record(kind, world.now - start, calm)
-            world.run(choose.uniform(0, 0.5))
-            world.app_stopped = False
-            self.sink.release_all()
-            self.pressed.clear()
-            self.pedal = 0
+        if kind.startswith("the application hangs"):
+            self.stop_application(kind)
             return
+        clean_after = time.monotonic() if kind in CLEAN else 0.0
+        if kind.startswith("the owner"):
+            self.harm_owner(kind, world.owners[-1])
         elif kind.startswith("the cable"):
             world.unplug()
-            self.play(choose.randint(0, 3))
+            self.play(self.random.randint(0, 3))
             os.mkfifo(world.path)
             world.plug()
-            start = world.now
         elif kind.startswith("the laptop"):
             world.fill()
-            self.play(choose.randint(0, 4))
-            if choose.random() < 0.2:
-                self.wait(choose.uniform(0.3, 0.8))
+            self.play(self.random.randint(0, 4))
+            if self.random.random() < 0.2:
+                self.wait(self.random.uniform(0.3, 0.8))
             world.reading = True
-            start = world.now
         else:
             world.write_fault = WRITES[kind]
             while world.write_fault:
                 self.play(1)
-            start = world.now
+        start = world.now
         good = self.wait(LIMIT_S, lambda: self.receiver.silenced_at >= clean_after and self.as_played())
         self.record(kind, world.now - start, good)
+
+    def harm_owner(self, kind, owner):
+        choose = self.random
+        if kind == "the owner hangs":
+            owner.stopped = True
+        elif kind == "the owner falls behind":
+            owner.stopped = True
+            for _ in range(choose.choice((10, 400))):
+                self.event()
+            self.world.run(choose.uniform(0, 0.06))
+            owner.stopped = False
+        else:
+            owner.calls.last = choose.choice((0, choose.randint(0, 20), choose.randint(0, 300)))
+            if choose.random() < 0.2:
+                self.world.next_owner_dies = choose.randint(0, 110)  # and the one after it too
+            while owner.status is None:
+                self.play(1)
+
+    def stop_application(self, kind):
+        world = self.world
+        world.app_stopped, start = True, world.now
+        calm = world.run(LIMIT_S, lambda: self.receiver.silent)
+        self.record(kind, world.now - start, calm)
+        world.run(self.random.uniform(0, 0.5))
+        world.app_stopped = False
+        self.sink.release_all()
+        self.pressed.clear()
+        self.pedal = 0
 
     def wait(self, seconds, until=lambda: False):
         """Let ``seconds`` pass; the application beats and plays nothing."""

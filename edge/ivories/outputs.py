@@ -11,6 +11,7 @@ from ivories.clock import now_ns
 from ivories.config import Config, Switch
 from ivories.errors import IvoriesError, SinkError
 from ivories.sinks.base import Sink
+from ivories.sinks.rawmidi import find_cable
 from ivories.sinks.terminal import TerminalSink
 
 _log = logging.getLogger(__name__)
@@ -32,13 +33,12 @@ def build_sinks(config: Config, models: Mapping[str, str], *, view: bool = False
     sinks: list[Sink] = []
     start_ns = now_ns()  # what people read counts from here
     usb = config.usb_midi
-    # Asked for by name, the port may come later than the service; found by itself, it is there or it is not.
+    # On a board that can be a USB device, or asked for by name, the port may come later than the service.
+    wait = usb.enabled == "on" or (usb.device == "auto" and find_cable() is not None)
     _add(
-        sinks,
-        "usb_midi",
-        usb.enabled,
-        lambda s: s(device=usb.device, wait=usb.enabled == "on", active_sensing=usb.active_sensing),
-    )
+        sinks, "usb_midi", usb.enabled,
+        lambda s: s(device=usb.device, wait=wait, active_sensing=usb.active_sensing),
+    )  # fmt: skip
     _add(sinks, "alsa_seq", config.alsa_seq.enabled, lambda s: s(port=config.alsa_seq.port))
     _add(
         sinks, "mqtt", "off" if mqtt.enabled == "auto" and not mqtt.host else mqtt.enabled,

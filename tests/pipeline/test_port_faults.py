@@ -11,7 +11,7 @@ from ivories.sinks import port_ledger, port_owner
 
 
 def test_ten_thousand_deaths_and_other_faults_leave_no_note_hanging(capsys):
-    counts, longest, stuck, lives, held = port_deaths.inject(10_000, workers=1, seed=1)
+    counts, longest, stuck, lives, held = port_deaths.inject(10_000, workers=2, seed=1)
     with capsys.disabled():
         print(f"\n{counts.total()} faults, {lives} lives, {held} notes held, {len(stuck)} stuck")  # noqa: T201
     assert not stuck

@@ -6,10 +6,13 @@ import select
 import threading
 import time
 import tty
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ivories import outputs
+from ivories.config import parse_config
 from ivories.errors import SinkError
 from ivories.keyboard import pitch_of_key
 from ivories.sinks import port_node, usb_midi
@@ -357,3 +360,20 @@ def test_without_a_gadget_auto_says_what_to_do(owned_here, monkeypatch):
     monkeypatch.setattr(port_node, "find_gadget", lambda: None)
     with pytest.raises(SinkError, match="no USB-MIDI gadget port"):
         UsbMidiSink()
+
+
+BOARDS = [(True, "auto", 1), (False, "auto", 0), (False, "on", 1), (True, "off", 0)]
+
+
+@pytest.mark.parametrize(("board", "enabled", "opened"), BOARDS)
+def test_a_board_with_a_usb_device_port_waits_for_its_gadget(owned_here, monkeypatch, board, enabled, opened):
+    monkeypatch.setattr(outputs, "find_cable", lambda: Path("/sys/class/udc/x/state") if board else None)
+    monkeypatch.setattr(port_node, "find_gadget", lambda: None)
+    monkeypatch.setattr(port_node, "find_cable", lambda: None)
+    config = parse_config({"usb_midi": {"enabled": enabled}, "alsa_seq": {"enabled": "off"}})
+    sinks = outputs.build_sinks(config, {}, view=True)
+    usb = [sink for sink in sinks if sink.name == "usb_midi"]
+    assert len(usb) == opened
+    assert all(sink.state == "absent" for sink in usb)
+    for sink in sinks:
+        sink.close()

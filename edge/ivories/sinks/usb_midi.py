@@ -36,7 +36,7 @@ START_S: Final = 5.0
 CLOSE_S: Final = 0.4
 """How long an owner may take to release all and end"""
 PATIENCE_S: Final = 0.02
-"""How long ``send`` waits for an owner with hundreds of messages before it"""
+"""How long ``send`` waits, once, for an owner with hundreds of messages before it"""
 _FAILURES: Final = 3
 _RETRY_S: Final = 0.2  # between owners after so many that could not even start
 _GLANCE_S: Final = 0.05  # how late an unanswered beat may be noticed
@@ -94,6 +94,8 @@ class UsbMidiSink:
         self._held = HeldNotes()
         self._line: socket.socket | None = None
         self._owner: subprocess.Popen[bytes]
+        self._release = bytes((CONTROL_CHANGE | channel, ALL_NOTES_OFF, 0))
+        self._behind = False
         self._closed = False
         self._beat_at = 0.0
         self._unanswered_since: float | None = None
@@ -160,7 +162,7 @@ class UsbMidiSink:
         with self._lock:
             if not self._closed:
                 self._held.release()
-                self._put(bytes((CONTROL_CHANGE | self._channel, ALL_NOTES_OFF, 0)))
+                self._put(self._release)
 
     def close(self) -> None:
         """Release all, wait shortly for a full node, give it back."""
@@ -176,20 +178,42 @@ class UsbMidiSink:
                 self._end_owner()
 
     def _put(self, message: bytes) -> None:
-        """Send on the line; the lock is held. A line that fails is ended: the next owner is told all."""
+        """Send on the line; the lock is held.
+
+        An owner that cannot keep up hears later, in one message, what is held then. A line that fails is
+        ended: the next owner is told the same.
+        """
         if self._line is None:
             return
         try:
-            try:
-                self._line.send(message)
-            except BlockingIOError:
-                poll = select.poll()
-                poll.register(self._line, select.POLLOUT)
-                poll.poll(PATIENCE_S * 1000)
-                self._line.send(message)
+            if self._behind:
+                self._line.send(self._release + self._as_held())
+                self._behind = False
+                if message != BEAT:
+                    return
+            self._line.send(message)
+        except BlockingIOError:
+            if not self._behind:
+                self._behind = not self._sent_after_all(message)
         except OSError:
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)  # which wakes the watcher
+
+    def _sent_after_all(self, message: bytes) -> bool:
+        assert self._line is not None  # noqa: S101  _put has looked
+        poll = select.poll()
+        poll.register(self._line, select.POLLOUT)
+        poll.poll(PATIENCE_S * 1000)
+        try:
+            self._line.send(message)
+        except OSError:  # a line that has failed fails again
+            return False
+        return True
+
+    def _as_held(self) -> bytes:
+        pedal, keys = self._held.pedal, self._held.keys.items()
+        onsets = b"".join(note_on(key, velocity, channel=self._channel) for key, velocity in keys)
+        return (sustain(pedal, channel=self._channel) if pedal else b"") + onsets
 
     def _start(self, *, wait: bool) -> None:
         """Start an owner and tell it the keys as they are; raises ``OSError``."""
@@ -203,13 +227,11 @@ class UsbMidiSink:
                 ours.close()
                 raise
         with self._lock:
-            self._line, self._reports, self._unanswered_since = ours, 0, None
+            self._line, self._reports, self._unanswered_since, self._behind = ours, 0, None, False
             if self._beat_at:
                 self._put(BEAT)  # first: this owner shall watch from its start
-            if self._held.pedal:
-                self._put(sustain(self._held.pedal, channel=self._channel))
-            for key, velocity in self._held.keys.items():
-                self._put(note_on(key, velocity, channel=self._channel))
+            if held := self._as_held():
+                self._put(held)
 
     def _start_first(self, *, wait: bool) -> None:
         for _ in range(_FAILURES):
