@@ -40,12 +40,14 @@ bench: $(VENV)/.test ## every kernel beside what a user would write instead, the
 soak: $(VENV)/.test ## MINUTES of material (60) through the whole device path, faster than it sounds: no growth, no drift
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(if $(PACED),--paced)
 
-lint: $(VENV)/.test ## ruff, mypy, clang-format
+lint: $(VENV)/.test ## ruff, mypy, clang-format, shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@if command -v clang-format >/dev/null; then \
 	  clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h'); else echo "clang-format is not installed: C style not checked"; fi
+	@if command -v shellcheck >/dev/null; then \
+	  shellcheck .ci/run deploy/gadget/* $$(git ls-files '*.sh'); else echo "shellcheck is not installed: shell scripts not checked"; fi
 
 format: $(VENV)/.test ## let the formatters write
 	$(BIN)/ruff check --fix-only -q .

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +11,6 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 DEPLOY = PROJECT / "deploy"
 INSTALL = DEPLOY / "install.sh"
-SCRIPTS = [PROJECT / name for name in (
-    "deploy/install.sh", "deploy/packages.sh", "deploy/gadget/ivories-gadget", "tests/data/configfs.sh",
-)]  # fmt: skip
 
 # Run in a mount namespace of its own, so that nothing of it stays. apt-get is one that writes its words down.
 OVERLAY = """
@@ -129,12 +125,6 @@ def test_mistakes_are_told_in_a_sentence(root, tmp_path):
     assert install("--frobnicate")[0] == 2
     assert "this device will refuse every release" in install("--root", root)[1]
     assert len(INSTALL.read_text().splitlines()) < 200
-
-
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-def test_the_shell_scripts_are_clean():
-    done = subprocess.run(["shellcheck", *SCRIPTS], capture_output=True, text=True, check=False)
-    assert not done.stdout
 
 
 def throw_away(command, place, **environment):
