@@ -190,7 +190,12 @@ def _tell(played: Sequence[Played], picture: Path | None, console: Console) -> N
         latency_table("Every step through the real threads, ms", _joined([p.steps for p in played]))
     )
     onsets = _joined([take.onsets for take in played])
-    console.print(latency_table("From the sound of a right note, ms, by the sensor that decided", onsets))
+    for where in dict.fromkeys(where for _, where in onsets):
+        of_both = [onsets[path, where] for path in ("audio", "video")]
+        if all(map(len, of_both)):
+            onsets["both", where] = np.concatenate(of_both)
+    title = "From the sound of a right note, ms, by the sensor that decided"
+    console.print(latency_table(title, onsets, mean=True))
     right, others = sum(take.right for take in played), sum(take.others for take in played)
     lost = {name: sum(take.dropped[name] for take in played) for name in played[0].dropped}
     console.print(
@@ -199,8 +204,6 @@ def _tell(played: Sequence[Played], picture: Path | None, console: Console) -> N
         + "."
     )
     groups = {path: values for (path, where), values in onsets.items() if "MIDI" in where and len(values)}
-    if len(groups) > 1:
-        groups = {"both": np.concatenate(list(groups.values())), **groups}
     for path, values in groups.items():
         console.print(f"{path}: from the sound to the bytes at the MIDI port")
         for line in lines(values):

@@ -100,16 +100,18 @@ def stage_table(times: StageTimes, media_s: float, wall_s: float, clock: str = "
     return table
 
 
-def latency_table(title: str, rows: Mapping[tuple[str, str], ArrayLike]) -> Table:
-    """Return how milliseconds lie, one row per (path, step) that has any."""
+def latency_table(title: str, rows: Mapping[tuple[str, str], ArrayLike], *, mean: bool = False) -> Table:
+    """Return how milliseconds lie, one row per (path, step) that has any; ``mean``: tell that too."""
     table = Table(title=title, title_justify="left")
-    for name in ("path", "step", "count", "median", "p95", "p99", "max", "jitter"):
+    columns = ["path", "step", "count", *(["mean"] if mean else []), "median", "p95", "p99", "max", "jitter"]
+    for name in columns:
         left = name in {"path", "step"}
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "step")
     for (path, step), values in rows.items():
         if not np.size(values):
             continue
         x = Spread.of(values)
-        figures = (f"{ms:.2f}" for ms in (x.median, x.p95, x.p99, x.maximum, x.jitter))
-        table.add_row(path, step, str(x.count), *figures)
+        told = [x.mean] if mean else []
+        told += [x.median, x.p95, x.p99, x.maximum, x.jitter]
+        table.add_row(path, step, str(x.count), *(f"{ms:.2f}" for ms in told))
     return table
