@@ -50,7 +50,7 @@ def test_a_hundred_updates_killed_at_every_step_and_at_random_times(site):
     print(  # noqa: T201 - the count is what one wants to see
         f"{UPDATES} updates: {outcomes}, a whole one takes {whole_s:.2f} s"
     )
-    assert outcomes["old"] > UPDATES // 2
+    assert outcomes["old"] > UPDATES // 3  # else the kills came too late to show anything
     code, said = site.run("install", site.bundle("last"))
     assert (code, site.answer()) == (0, "last"), said
     assert len(site.releases()) == 3
