@@ -272,14 +272,11 @@ class MqttSink:
         )
 
     def _received(self, incoming: Incoming) -> None:
-        if incoming.topic == self._birth:
-            if (
-                incoming.payload == b"online"
-            ):  # Home Assistant has started anew and forgotten what it was told
-                with self._lock:
-                    self._stale |= dict.fromkeys(self._shown.names)
-        else:
+        if incoming.topic != self._birth:
             self._desk.take(incoming, self._obeyed)
+        elif incoming.payload == b"online":  # Home Assistant has forgotten what it was told
+            with self._lock:
+                self._stale |= dict.fromkeys(self._shown.names)
 
     def _obeyed(self, reply: Reply) -> None:
         """Publish the reply to a command, and what it has changed; called in the instrument's thread."""
