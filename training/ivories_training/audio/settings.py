@@ -50,7 +50,7 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     validation_minutes: float = 20.0
     calibration_excerpts: int = 60
     """Validation excerpts that calibrate the heads"""
-    threshold_excerpts: int = 16
+    threshold_excerpts: int = 12
     """Validation excerpts on which commit thresholds are searched"""
     shard_excerpts: int = 100
     seed: int = 0
