@@ -48,6 +48,20 @@ def test_a_bump_of_some_keys_is_noticed_though_the_groups_look_alike(watch, righ
     assert watch.newest == pytest.approx(abs(right), abs=0.2)
 
 
+@pytest.mark.parametrize("change", [{"fill": 0.875}, {"roll": 2.0}, {"azimuth": 5.0}])
+def test_a_bump_that_leaves_the_middle_in_place_is_noticed(watch, change):
+    rng = np.random.default_rng(9)
+    assert look(watch, draw(View(**{"elevation": 62, **change}), rng, hands=1), 6) > BUMPED
+
+
+def test_keys_out_of_sight_in_a_restless_picture_raise_a_doubt(watch):
+    rng = np.random.default_rng(10)
+    for _ in range(8):
+        moved = look(watch, rng.integers(90, 160, (480, 640)).astype(np.uint8))
+    assert watch.newest == LOST
+    assert moved == LOST
+
+
 def test_a_calibration_of_an_earlier_position_is_not_taken_for_the_zero():
     calibration = from_corners(VIEW.to_pixels(KEYBOARD_CORNERS), 640, 480)
     rng = np.random.default_rng(7)

@@ -1,5 +1,6 @@
 """Watches whether the keyboard still lies where the calibration says: notices a bumped camera."""
 
+import warnings
 from collections import deque
 from typing import Final
 
@@ -37,10 +38,11 @@ _GONE: Final = 0.6  # correlation of a window that does not
 _CHAIN: Final = 3  # neighbouring windows whose keys are seen elsewhere
 _LENGTH_IN_WIDTHS: Final = 6.4  # a white key's length over its width
 _MEMORY: Final = 3  # looks that must agree
-_PATIENCE: Final = 4  # looks without any sight of keys, in an unmoving bright picture
+_PATIENCE: Final = 4  # looks without any sight of keys in a bright picture; one that moves counts half
 _DOUBT: Final = 1  # such looks that raise a doubt
 _LEARNING: Final = 3  # looks that set the zero: a calibration is never perfect
-_IMPERFECT: Final = 0.3  # white-key widths to the side; a calibration farther off is of another position
+# White-key widths to the side; a calibration farther off is of another position. Corners set by hand, others.
+_IMPERFECT: Final = (0.3, 0.15)
 
 
 class DriftWatch:
@@ -59,24 +61,26 @@ class DriftWatch:
         limit = [calibration.width - 1, calibration.height - 1]
         in_picture = np.asarray(((pixels >= 0) & (pixels <= limit)).all(-1))
         self._inside = in_picture[_HOME_ROWS].all(0).reshape(_WINDOWS, -1).all(1)
+        self._imperfect = _IMPERFECT[0 if calibration.quality >= 1 else 1]
         self._shape = (calibration.height, calibration.width)
         black = _BlackKeys(calibration)
         self._templates = _normalized(
             np.stack([black.at(x - shift).reshape(_WINDOWS, -1) for shift in _SHIFTS], 1)
         )  # (windows, shifts, columns)
         self._black = black.at(x) < 0
-        self._zero: list[tuple[float, float]] = []
+        self._zero: list[Float64] = []
+        self._place = np.zeros((_WINDOWS, 2))
         self._recent: deque[float] = deque(maxlen=_MEMORY)
-        self._unseen = 0
+        self._unseen = 0.0
         self._before: Float64 | None = None
         self.newest = 0.0
         """What the newest look alone says, white-key widths: a doubt before it is sure"""
 
     def push(self, frame: VideoFrame) -> float:
-        """Return how far the keyboard has moved since the first looks, in white-key widths.
+        """Return how far a part of the keyboard has moved since the first looks, in white-key widths.
 
         The smallest of the last three looks, so that one bad look is no alarm; `LOST` when the keys have been
-        out of sight in a bright unmoving picture for several looks; 0 while nothing can be said. Where the
+        out of sight in a bright picture for several looks; 0 while nothing can be said. Where the
         first looks already show the keys far off, the calibration is of an earlier position, and the
         distance is the one from it.
         """
@@ -87,31 +91,42 @@ class DriftWatch:
         found = self._look(strip)
         if found is None:
             return self._without_sight(strip)
-        self._unseen, self._before = 0, None
+        self._unseen, self._before = 0.0, None
         if len(self._zero) < _LEARNING:
             self._zero.append(found)
+            self._place = self._learnt()
             return 0.0
-        zero = np.median(self._zero, axis=0)
-        if abs(zero[0]) > _IMPERFECT:
-            zero[:] = 0.0
-        self.newest = float(np.hypot(found[0] - zero[0], found[1] - zero[1]))
+        self.newest = _third(found - self._place)
         self._recent.append(self.newest)
         return min(self._recent) if len(self._recent) == _MEMORY else 0.0
 
-    def _look(self, strip: Float64) -> tuple[float, float] | None:
+    def _learnt(self) -> Float64:
+        """Return where the keys were in the first looks, as from `_look`; their due place if far from it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a group that was never seen
+            place = np.nanmedian(self._zero, 0)
+            common = np.nan_to_num(np.nanmedian(place, 0))
+        place = np.where(np.isfinite(place), place, common)
+        to_side = place * (1.0, 0.0)
+        if abs(np.median(place[:, 0])) > self._imperfect or _third(to_side) > _IMPERFECT[0]:
+            return np.zeros_like(place)
+        return place
+
+    def _look(self, strip: Float64) -> Float64 | None:
+        """Return (windows, 2) how far each group of keys is to the side and along the keys; NaN: not seen."""
         bands = strip[: -len(_FRONT_ROWS)].reshape(len(_ASIDE), len(_BACK_ROWS), _WINDOWS, -1).mean(1)
         everywhere = self._templates @ _normalized(bands).transpose(1, 2, 0)  # (windows, shifts, bands)
         likeness = np.ascontiguousarray(everywhere[..., len(_ASIDE) // 2].T)  # (shifts, windows)
         strayed = _strayed(everywhere, likeness)
         if strayed is not None:
-            return strayed
+            return np.tile(strayed, (_WINDOWS, 1))
         likeness[:, ~self._inside] = -1
         votes = np.where(likeness > _SURE, likeness, 0).sum(1)
         near = slice(_FAR - _NEAR, _FAR + _NEAR + 1)
         best = float(_SHIFTS[votes.argmax()])
         alike = abs(best) > 1  # farther off than a key only other keys can look like those expected
         if abs(best) >= _NEAR * _STEP and votes.max() > votes[near][1:-1].max() + (_AWAY if alike else 0):
-            return best, 0.0
+            return np.tile((best, 0.0), (_WINDOWS, 1))
         likeness, shifts = likeness[near], _SHIFTS[near]
         peak = likeness.argmax(0)
         window = np.arange(_WINDOWS)
@@ -122,29 +137,37 @@ class DriftWatch:
         below, top, above = (likeness[inner + step, window] for step in (-1, 0, 1))
         bend = np.minimum(below - 2 * top + above, -1e-9)
         shift = shifts[inner] - 0.5 * (above - below) / bend * _STEP
-        return float(np.median(shift[sure])), self._front_shift(strip, sure)
+        return np.stack([np.where(sure, shift, np.nan), self._front_shift(strip, sure)], 1)
 
-    def _front_shift(self, strip: Float64, sure: NDArray[np.bool_]) -> float:
-        """Return where black keys end, off its place, in white-key widths."""
-        columns = np.repeat(sure, _COLUMNS // _WINDOWS) & self._black
-        step = np.diff(strip[-len(_FRONT_ROWS) :, columns], axis=0)
-        # per black column: the middle of its brightening
+    def _front_shift(self, strip: Float64, sure: NDArray[np.bool_]) -> Float64:
+        """Return how far off its place each group's black keys end, white-key widths; NaN: not seen."""
+        step = np.diff(strip[-len(_FRONT_ROWS) :], axis=0)
+        # per column of a black key: the middle of its brightening
         rise = np.clip(step, 0, None)
         total = rise.sum(0)
-        clear = total > 0.3 * max(1.0, float(np.ptp(strip)))
-        if not clear.any():
-            return 0.0
+        clear = self._black & (total > 0.3 * max(1.0, float(np.ptp(strip[-len(_FRONT_ROWS) :]))))
         middles = (_FRONT_ROWS[1:] + _FRONT_ROWS[:-1]) / 2
-        place = (middles[:, None] * rise).sum(0)[clear] / total[clear]
-        return float(np.median(place) - BLACK_KEY_LENGTH) * _LENGTH_IN_WIDTHS
+        place = np.where(clear, (middles[:, None] * rise).sum(0) / np.maximum(total, 1e-6), np.nan)
+        place = place.reshape(_WINDOWS, -1)
+        known = sure & (clear.reshape(_WINDOWS, -1).sum(1) > _PER_WHITE // 2)
+        along = np.full(_WINDOWS, np.nan)
+        along[known] = (np.nanmedian(place[known], 1) - BLACK_KEY_LENGTH) * _LENGTH_IN_WIDTHS
+        return along
 
     def _without_sight(self, strip: Float64) -> float:
         before, self._before = self._before, strip
         bright = float(np.percentile(strip, 95)) > 40
         still = before is not None and float(np.median(np.abs(strip - before))) < 6
-        self._unseen = self._unseen + 1 if bright and still else 0
+        # where all is in motion it may be hands, but not for long
+        self._unseen = self._unseen + (1.0 if still else 0.5) if bright else 0.0
         self.newest = LOST if self._unseen >= _DOUBT else 0.0
         return LOST if self._unseen >= _PATIENCE else 0.0
+
+
+def _third(off: Float64) -> float:
+    """Return the third-largest length of ``off`` (windows, 2): how far a part of the keyboard has moved."""
+    seen = np.nan_to_num(off[np.isfinite(off[:, 0])]) * (1.0, 0.5)  # less depends on the place along the keys
+    return float(np.sort(np.hypot(*seen.T))[-3])
 
 
 def _strayed(everywhere: Float64, home: Float64) -> tuple[float, float] | None:

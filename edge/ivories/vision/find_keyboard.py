@@ -64,7 +64,10 @@ def find_in_two_steps(
     _require_light(luma)
     small, scale = _shrink(luma)
     first = _search(small)
-    placed = settle(small, first)
+    try:
+        placed = settle(small, first)
+    except np.linalg.LinAlgError:
+        placed = first  # without a measured residual its quality is 0
     if placed.mirrored and placed.layout.score < _FITS:
         raise CalibrationError(
             "The picture is mirrored: its black keys run from treble to bass. Switch off the mirror (flip) "
@@ -146,9 +149,14 @@ def _search(luma: UInt8) -> Placed:
     tried: list[Placed] = []
     most = 0
 
-    def place(row: Row, match: PatternMatch, pool: Bars) -> Placed:
-        pattern, places = fit_row(row, match, pool, width, height)
-        return place_keyboard(luma, pattern, places)
+    def place(row: Row, match: PatternMatch, pool: Bars) -> bool:
+        """Try a row; say whether there is no need to look further."""
+        try:
+            pattern, places = fit_row(row, match, pool, width, height)
+            tried.append(place_keyboard(luma, pattern, places))
+        except np.linalg.LinAlgError:
+            return False  # these bars lie in no plane
+        return tried[-1].layout.score > _SURE
 
     for contrast in _CONTRASTS:
         for share, upright, lying in _SPANS:
@@ -163,16 +171,12 @@ def _search(luma: UInt8) -> Placed:
                 if match.score < _ENOUGH:
                     matches.append((match.score, row, match))
                     continue
-                placed = place(row, match, pool)
-                if placed.layout.score > _SURE:
-                    return placed
-                tried.append(placed)
+                if place(row, match, pool):
+                    return tried[-1]
     matches.sort(key=lambda entry: -entry[0])
     for _, row, match in matches[:_TRIES]:
-        if pool is not None:
-            tried.append(place(row, match, pool))
-            if tried[-1].layout.score > _SURE:
-                break
+        if pool is not None and place(row, match, pool):
+            break
     if not tried:
         raise CalibrationError(_nothing_found(most))
     return max(tried, key=lambda placed: placed.layout.score)
