@@ -60,13 +60,13 @@ def test_eye_and_ear_together_are_surer_than_each():
     frame = 0
     for hop in range(100):
         while frame * FRAME_NS <= hop * HOP_NS:
-            events += tracker.push(video_evidence(frame, notes_ns, strength=3.5))
+            events += tracker.push(video_evidence(frame, notes_ns, strength=4.5))
             frame += 1
-        events += tracker.push(audio_evidence(hop, [(39, 50, 90)], strength=(3.5, 3.5, 3.5)))
+        events += tracker.push(audio_evidence(hop, [(39, 50, 90)], strength=(4.5, 4.5, 4.5)))
     assert len(onsets(events)) == 1
-    assert not onsets(listen(Tracker(SETTINGS), [(39, 50, 90)], 100, strength=(3.5, 3.5, 3.5)))
+    assert not onsets(listen(Tracker(SETTINGS), [(39, 50, 90)], 100, strength=(4.5, 4.5, 4.5)))
     eye_alone = Tracker(SETTINGS)
-    assert not [e for f in range(40) for e in eye_alone.push(video_evidence(f, notes_ns, strength=3.5))]
+    assert not [e for f in range(40) for e in eye_alone.push(video_evidence(f, notes_ns, strength=4.5))]
 
 
 def test_a_sure_eye_sends_the_note_before_its_sound():

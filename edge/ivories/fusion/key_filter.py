@@ -17,8 +17,8 @@ _LIMIT: Final = 5.0  # log-odds; a bound keeps the filter able to change its min
 _RISE_PER_S: Final = 0.2  # a key goes down unnoticed this often: onsets enter through ``start``
 _FALL_PER_S: Final = 2.0  # mean note length of half a second
 # Neighbouring frames of one sensor err together, so each adds only a part of what it says.
-_AUDIO_WEIGHT: Final = 0.25
-_VIDEO_WEIGHT: Final = 0.6
+_AUDIO_WEIGHT: Final = 0.5
+_VIDEO_WEIGHT: Final = 1.0
 _OFFSET_PRIOR: Final = -5.0  # log-odds that a given key is released within a given hop
 _SIGHT_NS: Final = SECOND // 5  # the eye's word on a key counts this long
 

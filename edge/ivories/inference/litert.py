@@ -75,8 +75,11 @@ class LiteRtRuntime:
         module = interpreter_module()
         try:
             with _without_banner():
+                # Given by content: a mapped file that an update overwrites would kill the process.
                 self._interpreter = module.Interpreter(
-                    model_path=str(path), num_threads=threads, experimental_delegates=list(delegates) or None
+                    model_content=path.read_bytes(),
+                    num_threads=threads,
+                    experimental_delegates=list(delegates) or None,
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError, OSError) as error:
