@@ -37,7 +37,7 @@ def test_a_delegate_that_works_is_used(library):
 
 @pytest.mark.parametrize(
     ("mood", "words", "patience_s"),
-    [("crashes", "SIGABRT", 60.0), ("hangs", "did not answer", 1.5), ("refuses", "no device on the bus", 60.0)],
+    [("crashes", "SIGABRT", 60), ("hangs", "did not answer", 1.5), ("refuses", "no device on the bus", 60)],
 )
 def test_a_delegate_that_fails_is_refused_with_its_reason(library, mood, words, patience_s):
     with pytest.raises(BackendError, match=words):

@@ -31,7 +31,8 @@ from ivories.keyboard import KEYS
 
 _ONSET_PRIOR: Final = -6.0  # log-odds of an onset of a given key in a given 10 ms: about 20 notes per second
 # Log-odds asked for on top while both sensors speak, since they err together more often than independence
-# says; and once more where the eye is first: an ear will judge the same moment soon. Found on validation scenes.
+# says; and once more where the eye is first: an ear will judge the same moment soon. Both were found on
+# validation scenes.
 _SHARED_ERRORS: Final = 1.5
 _EYE_FIRST: Final = 1.5
 _PEAK_BINS: Final = 3  # an onset's evidence spreads this many bins to both sides of its peak
