@@ -13,17 +13,16 @@ enum { IVT_KEYS = 88, IVT_WHITES = 52, IVT_MAX_CAPSULES = 64, IVT_MAX_LIGHTS = 4
 enum { IVT_HAND = 254, IVT_OTHER = 255 }; /* labels of pixels that show no key */
 
 /* Everything about the instrument, the room and its surfaces that is one number. */
-#define IVT_BODY_FIELDS(X)                                                                                 \
-  X(white_width)                                                                                           \
-  X(white_length)                                                                                          \
-  X(white_gap)                                                                                             \
-  X(white_pivot)                                                                                           \
-  X(white_albedo) X(front_albedo) X(black_width) X(black_length) X(black_height) X(black_bevel)            \
-      X(black_slope) X(black_pivot) X(black_albedo) X(black_gap) X(gap_depth) X(gap_albedo) X(side_albedo) \
-          X(fallboard_height) X(fallboard_albedo) X(felt_depth) X(felt_albedo) X(slip_gap) X(slip_height)  \
-              X(slip_width) X(slip_albedo) X(cheek_height) X(cheek_width) X(cheek_albedo) X(body_back)     \
-                  X(floor_albedo) X(floor_contrast) X(ambient) X(occlusion) X(white_gloss) X(black_gloss)  \
-                      X(sky) X(window_x) X(window_y) X(window_half_x) X(window_half_y) X(window_light)
+// clang-format off: it never comes to rest on these lines
+#define IVT_BODY_FIELDS(X) \
+  X(white_width) X(white_length) X(white_gap) X(white_pivot) X(white_albedo) X(front_albedo) \
+  X(black_width) X(black_length) X(black_height) X(black_bevel) X(black_slope) X(black_pivot) \
+  X(black_albedo) X(black_gap) X(gap_depth) X(gap_albedo) X(side_albedo) X(fallboard_height) \
+  X(fallboard_albedo) X(felt_depth) X(felt_albedo) X(slip_gap) X(slip_height) X(slip_width) \
+  X(slip_albedo) X(cheek_height) X(cheek_width) X(cheek_albedo) X(body_back) X(floor_albedo) \
+  X(floor_contrast) X(ambient) X(occlusion) X(white_gloss) X(black_gloss) X(sky) X(window_x) \
+  X(window_y) X(window_half_x) X(window_half_y) X(window_light)
+// clang-format on
 
 typedef struct {
 #define IVT_FIELD(name) float name;
