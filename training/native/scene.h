@@ -12,8 +12,9 @@
 enum { IVT_KEYS = 88, IVT_WHITES = 52, IVT_MAX_CAPSULES = 64, IVT_MAX_LIGHTS = 4, IVT_MAX_SAMPLES = 4 };
 enum { IVT_HAND = 254, IVT_OTHER = 255 }; /* labels of pixels that show no key */
 
-/* Everything about the instrument, the room and its surfaces that is one number. */
-// clang-format off: it never comes to rest on these lines
+/* Everything about the instrument, the room and its surfaces that is one number. (The formatter never comes
+ * to rest on these lines.) */
+// clang-format off
 #define IVT_BODY_FIELDS(X) \
   X(white_width) X(white_length) X(white_gap) X(white_pivot) X(white_albedo) X(front_albedo) \
   X(black_width) X(black_length) X(black_height) X(black_bevel) X(black_slope) X(black_pivot) \
