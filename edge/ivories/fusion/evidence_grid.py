@@ -24,6 +24,10 @@ _BLIND: Final = {Origin.AUDIO: 0.03, Origin.VIDEO: 0.3}
 """Probability that a sensor misses an onset whatever it usually sees or hears."""
 
 
+_SUREST: Final = np.float32(40.0)
+"""Log-likelihood ratio beyond which nothing is gained; two of them still are a float32"""
+
+
 class EvidenceGrid:
     """Ring of ``BINS`` time bins; bin ``b`` covers ``b * BIN_NS <= t < (b + 1) * BIN_NS``."""
 
@@ -68,11 +72,11 @@ class EvidenceGrid:
         scale what each sensor says, by its health.
         """
         index = self._index(bins)
-        parts = [
-            np.logaddexp(weights[origin] * self._llr[origin][index] + np.log1p(-blind), np.log(blind))
-            for origin, blind in _BLIND.items()
-        ]
-        return np.asarray(parts[0] + parts[1], np.float32)
+        odds = np.ones((len(bins), KEYS), np.float32)
+        for origin, blind in _BLIND.items():
+            ratio = np.exp(np.minimum(np.float32(weights[origin]) * self._llr[origin][index], _SUREST))
+            odds *= ratio * np.float32(1 - blind) + np.float32(blind)
+        return np.log(odds)
 
     def of(self, origin: Origin, bins: range) -> Float32:
         """Return one sensor's log-likelihood ratios (len(bins), K)."""
