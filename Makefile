@@ -70,7 +70,7 @@ status: $(VENV)/.demo ## the releases on HOST and how the service is
 
 hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, unplug, kill, cut the power (SHORT=1: up to the first kill)
 	$(PACKAGES) hil
-	$(BIN)/python -m pytest tests/hil/first_notes.py $(if $(SHORT),,tests/hil/faults.py tests/hil/updates.py)
+	$(BIN)/python -m pytest -sv tests/hil/first_notes.py $(if $(SHORT),,tests/hil/faults.py tests/hil/updates.py)
 
 faults: $(VENV)/.demo ## a million faults into the application and the owner of its MIDI port: no note may hang
 	$(BIN)/python tests/port_deaths.py --faults $(FAULTS)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian packages by purpose: packages.sh [demo] [train] [test] [ci]
+# Debian packages by purpose: packages.sh [demo] [train] [test] [hil] [ci]
 #
 # As root it installs what is missing. Otherwise it names what is missing and goes on, unless nothing can work
 # without it (a C compiler, Python's headers and venv). Elsewhere than on Debian and its kin it does nothing.
@@ -28,6 +28,8 @@ for purpose in "$@"; do
       ;;
     # What nobody wants on a workstation only because of a test: an ssh server listens. And the shell's critic.
     ci) wanted="$wanted openssh-server shellcheck" ;;
+    # A whole machine, built from Debian's packages and emulated.
+    hil) wanted="$wanted mmdebstrap e2fsprogs fakeroot qemu-system-x86 qemu-utils openssh-client" ;;
     *) echo "packages.sh: unknown purpose $purpose" >&2; exit 2 ;;
   esac
 done

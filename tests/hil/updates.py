@@ -1,0 +1,100 @@
+"""The power goes during an update: the release that ran before runs again, and the next update succeeds."""
+
+import io
+import json
+import random
+import shlex
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from hil.guest import HOST
+from hil.piano import PROJECT, tell
+
+sys.path.append(str(PROJECT / "deploy"))
+import pack
+
+CUTS = (
+    "receive and verify", "make the environment", "switch", "restart the service", "wait until it is healthy",
+)  # fmt: skip
+INSTALL = "sudo -n /usr/local/sbin/ivories-release install"
+
+
+@pytest.fixture(scope="session")
+def parts(piano, work):
+    """What every release of these tests consists of: wheel, other wheels, models, facts of the machine."""
+    facts = json.loads(piano.guest.run("sudo /usr/local/sbin/ivories-release facts"))
+    wheel = pack.build_wheel(work / "wheel", facts["machine"])
+    others = pack.fetch_dependencies(wheel, work / "others", facts)
+    models = pack.find_models(Path(piano.models))
+    return wheel, others, models, facts
+
+
+def update(piano, parts, stream, *, send=False):
+    """Start an update to the same parts under a new name; return its name and the process.
+
+    Args:
+        piano: the machine.
+        parts: of the release.
+        stream: file for what is sent.
+        send: the wheels and models too, although the machine has them.
+    """
+    time.sleep(1.1)  # a release is named by its second
+    bundle = pack.pack(*parts, piano.key)
+    with tarfile.open(stream, "w") as tar:
+        for name, content in (("manifest.json", bundle.manifest), ("manifest.json.sig", bundle.signature)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for name, path in bundle.files.items() if send else ():
+            tar.add(path, name)
+    with stream.open("rb") as content:
+        return bundle.id, subprocess.Popen(
+            [*shlex.split(piano.guest.ssh), HOST, INSTALL], stdin=content, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+
+def current(piano):
+    """Return the release that starts."""
+    return piano.guest.run("basename $(readlink /opt/ivories/current)").strip()
+
+
+@pytest.mark.parametrize("step", CUTS)
+def test_power_cut(piano, parts, step, tmp_path):
+    before = current(piano)
+    _, process = update(piano, parts, tmp_path / "update.tar", send=step == CUTS[0])
+    said = ""
+    for line in process.stdout:
+        said += line
+        if line.strip() == step:
+            break
+    else:
+        pytest.fail(f"the update did not come to: {step}\n{said}")
+    # Into the middle of the step, whose length nobody knows; the same in every run.
+    time.sleep(random.Random(step).uniform(0, 2))
+    piano.guest.cut_power()
+    process.kill()
+    process.stdout.close()
+    process.wait()
+    tell(f"answers {piano.guest.start():.0f} s after the power came back")
+    tell(f"plays {piano.settle():.0f} s later")
+    assert current(piano) == before
+    assert "interrupted" not in piano.release("status")
+    report = piano.laptop(strike="true")
+    assert report["back_after_s"] is not None
+    assert report["stuck"] == []
+
+
+def test_the_next_update_succeeds_and_can_be_taken_back(piano, parts, tmp_path):
+    before = current(piano)
+    name, process = update(piano, parts, tmp_path / "update.tar")
+    said = process.communicate(timeout=900)[0]
+    assert process.returncode == 0, said
+    assert current(piano) == name
+    piano.release("rollback")
+    assert current(piano) == before
