@@ -55,9 +55,12 @@ class Stage:
 
     def run(self):
         logging.disable()
-        with self.world.patched():
-            while self.left > 0:
-                self.live()
+        try:
+            with self.world.patched():
+                while self.left > 0:
+                    self.live()
+        finally:
+            logging.disable(logging.NOTSET)
         return self
 
     def pick(self, kinds):

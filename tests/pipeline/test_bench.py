@@ -211,7 +211,9 @@ def test_a_far_end_hears_what_was_sent_and_when(end):
     arrived = far.finish()
     late = latencies_ms(sent, arrived)
     assert all(0 < ms < 1000 for ms in late), late
+    # A clean start may reach a slow far end after the first note was sent: it holds no onset.
     after = [word for t, word in arrived if t > sent[0][0]]
+    after = after[[kind for kind, _ in after].index(NoteKind.ONSET) :]
     assert after[: len(SENT)] == [(item.kind, item.key) for item in SENT]
 
 

@@ -33,8 +33,8 @@ def scene(missed_by_ear, missed_by_eye):
     )  # fmt: skip
     return Scene(
         clip,
-        [audio_evidence(hop, heard, strength=(9, 9, 9)) for hop in range(round(SECONDS * 100))],
-        [video_evidence(f, seen, strength=9.0) for f in range(frames)],
+        [audio_evidence(hop, heard, strength=(12, 12, 12)) for hop in range(round(SECONDS * 100))],
+        [video_evidence(f, seen, strength=12.0) for f in range(frames)],
     )
 
 
