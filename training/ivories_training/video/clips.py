@@ -14,7 +14,7 @@ from ivories.clock import SECOND
 from ivories.datatypes import VideoFrame
 from ivories.keyboard import LOWEST_PITCH
 from ivories.scoring import NOTE_DTYPE
-from ivories.vision.calibration import Calibration, from_corners
+from ivories.vision.calibration import Calibration
 from ivories.vision.strip import StripFrontEnd, StripSpec
 from ivories_training.video.film import Film, scene_calibration, shaken
 from ivories_training.video.hands import random_hands
@@ -108,34 +108,30 @@ def _switched(
 
 
 def filmed_clip(video: Path) -> Clip:
-    """Read a filmed clip: NAME.mp4, NAME.mid (truth) and NAME_registration.json (corners).
+    """Read a filmed clip: NAME.mp4 and NAME.mid (truth); the keyboard is found as `ivories transcribe` does.
 
     Raises:
         SourceError: a file is missing or damaged.
+        CalibrationError: there is no keyboard to be found.
     """
-    import json
-
     import av
 
     from ivories.errors import SourceError
     from ivories.scoring import read_notes
+    from ivories.survey import survey
 
     try:
-        corners = json.loads(video.with_name(f"{video.stem}_registration.json").read_text("utf-8"))[
-            "corners_px"
-        ]
         with av.open(str(video)) as container:
             stream = container.streams.video[0]
             decoded = [
                 (f.pts * stream.time_base, f.to_ndarray(format="gray8")) for f in container.decode(stream)
             ]
-    except (OSError, KeyError, ValueError, IndexError, av.error.FFmpegError) as error:
-        raise SourceError(f"{video} with {video.stem}_registration.json cannot be read: {error}") from error
+    except (OSError, ValueError, IndexError, av.error.FFmpegError) as error:
+        raise SourceError(f"the video {video} cannot be read: {error}") from error
+    calibration = survey(video)
     pictures = np.stack([picture for _, picture in decoded])
     t_ns = np.array([round(float(t) * SECOND) for t, _ in decoded], np.int64)
     notes = read_notes(video.with_suffix(".mid"))
-    order = ("A0_back", "C8_back", "C8_front", "A0_front")
-    calibration = from_corners([corners[name] for name in order], pictures.shape[2], pictures.shape[1])
     down = np.zeros((len(t_ns), 88), bool)
     for note in notes:
         held = (t_ns >= note["onset_s"] * SECOND) & (t_ns < note["offset_s"] * SECOND)
