@@ -168,6 +168,7 @@ def test_it_stays_quiet_on_the_terminal(control, capfd):
 
 def test_devices_are_listed(control):
     assert "counter" in microphones()
+    assert "null" not in microphones()
 
 
 @pytest.mark.parametrize(

@@ -281,5 +281,5 @@ def _quieten() -> None:
 
 
 def microphones() -> list[str]:
-    """Return the names of ALSA's capture devices, for ``ivories devices``."""
-    return [str(name) for name in alsaaudio.pcms(alsaaudio.PCM_CAPTURE)]
+    """Return the names of ALSA's capture devices, for ``ivories devices``; ``null`` hears nothing."""
+    return [str(name) for name in alsaaudio.pcms(alsaaudio.PCM_CAPTURE) if name != "null"]
