@@ -24,6 +24,7 @@ from port_receiver import Receiver  # put beside this file
 SPEAKER = "plughw:CARD=Loopback,DEV=0"
 SETTLE_S = 4.0  # after the end of the music: the longest echo of a note
 PATIENCE_S = 150.0
+NEW_NOTES = 3  # that show that the music goes on
 
 
 def find_keyboard():
@@ -141,7 +142,7 @@ def strike(laptop, plan, report):
         if report["ended_after_s"] is None:
             report["ended_after_repair_s"] = laptop.until(lambda: held <= laptop.receiver.ended)
     count = len(laptop.onsets)
-    report["back_after_s"] = laptop.until(lambda: len(laptop.onsets) > count)
+    report["back_after_s"] = laptop.until(lambda: len(laptop.onsets) >= count + NEW_NOTES)
     report["strike_status"] = struck.wait()
 
 
