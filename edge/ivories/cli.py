@@ -1,5 +1,6 @@
 """The command line. Exit status: 0 done, 1 failed while running, 2 wrong use or configuration."""
 
+import importlib.metadata
 import logging
 import sys
 from pathlib import Path
@@ -37,6 +38,25 @@ CornersOption = Annotated[
 CalibrationOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Keyboard position found earlier by `ivories setup`.")
 ]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log what happens inside, to standard error.")
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ivories {importlib.metadata.version('ivories')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> NoReturn:
@@ -92,7 +112,7 @@ def transcribe(
     truth: Annotated[Path | None, typer.Option(help="Score against this MIDI file.")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Pace by the clock, as if live.")] = False,
     config: ConfigOption = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Transcribe recordings through the appliance's own stages and write MIDI."""
     from ivories import offline
@@ -127,7 +147,7 @@ def demo(
     ] = False,
     folder: Annotated[Path, typer.Option(help="Where demo.mid and demo.jsonl go.")] = Path(),
     config: ConfigOption = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Play the bundled take through everything: live keyboard, MQTT, MIDI file, score, latency."""
     from ivories import demo as demonstration
@@ -139,7 +159,7 @@ def demo(
 def run(
     config: ConfigOption = None,
     view: Annotated[bool, typer.Option("--view", help="Show the live keyboard in the terminal.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Be the instrument: camera and microphone in, notes out, until stopped."""
     from ivories import live
@@ -154,7 +174,7 @@ def setup(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Calibration file to write.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw what was found into this PNG.")] = None,
     config: ConfigOption = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Find the keyboard in the picture and remember where it is."""
     from ivories import setup_camera

@@ -66,9 +66,7 @@ def run(config: Config, request: Request, progress: Callable[[float, float], Non
     """
     recording = choose(request)
     output = request.output or _beside(_first_path(recording))
-    for path in (output, request.events):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ConfigError(f"there is no folder {path.absolute().parent} to write {path.name} into")
+    _check_outputs(recording, output, request)
     if request.truth is not None:
         read_notes(request.truth)  # a wrong truth is told before the work, not after
     recording = prepare(recording)
@@ -85,6 +83,25 @@ def run(config: Config, request: Request, progress: Callable[[float, float], Non
     finally:
         app.close()
     return Result(transcript, output, perf_counter() - start, request.truth)
+
+
+def _check_outputs(recording: Recording, output: Path, request: Request) -> None:
+    """Refuse, before the work, to write where it cannot be written or onto what is needed."""
+    taken = {media.path.resolve(): "the recording" for media in (recording.audio, recording.video) if media}
+    if request.truth is not None:
+        taken[request.truth.resolve()] = "the truth"
+    for path, what in ((output, "the notes"), (request.events, "the events")):
+        if path is None:
+            continue
+        if path.is_dir():
+            raise ConfigError(f"cannot write {what} to {path}: it is a folder; name a file")
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f"there is no folder {path.absolute().parent} to write {path.name} into")
+        if path.resolve() in taken:
+            raise ConfigError(
+                f"{path} would hold {what}, but holds {taken[path.resolve()]}: use another name"
+            )
+        taken[path.resolve()] = what
 
 
 def _beside(source: Path) -> Path:
@@ -119,7 +136,10 @@ def choose(request: Request) -> Recording:
         if request.inputs or request.audio or request.video:
             raise ConfigError("what is left of the input is neither sound nor pictures: check the options")
         raise ConfigError("name a sound file, a video file, or one of each")
-    if recording.video is not None and (request.corners or request.calibration):
+    if request.corners is not None or request.calibration is not None:
+        if recording.video is None:
+            option = "--corners" if request.corners is not None else "--calibration"
+            raise ConfigError(f"{option} tells where the keyboard is in the pictures, but only sound is left")
         calibration = calibration_from(request.corners, request.calibration, recording.video.path)
         recording = replace(recording, calibration=calibration)
     return recording

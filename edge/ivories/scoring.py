@@ -57,7 +57,7 @@ def read_notes(path: Path) -> NDArray[np.void]:
     except FileNotFoundError as error:
         raise SourceError(f"no MIDI file at {path}") from error
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise SourceError(f"{path} is not a readable MIDI file: {error}") from error
+        raise SourceError(f"{path} is not a readable MIDI file: {error or 'it ends too early'}") from error
     now = 0.0
     sounding: dict[tuple[int, int], tuple[float, int]] = {}
     notes: list[tuple[float, float, int, int]] = []

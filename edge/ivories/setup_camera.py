@@ -10,8 +10,9 @@ from ivories.calibration_store import CalibrationStore
 from ivories.clock import MILLISECOND
 from ivories.config import Config
 from ivories.datatypes import UInt8
-from ivories.errors import CalibrationError, ConfigError, SourceError
+from ivories.errors import CalibrationError, ConfigError, SinkError, SourceError
 from ivories.sensors import open_camera
+from ivories.sources.container import check_file
 from ivories.survey import calibration_from, parse_corners, rest_image, survey
 from ivories.vision import calibration as calibrations
 from ivories.vision.calibration import Calibration
@@ -33,9 +34,17 @@ def run(
 
     Raises:
         CalibrationError: no keyboard found; the message says what was seen and what to do.
+        ConfigError: ``picture`` is no name of a picture, or the corners are not four points.
         SourceError: the camera or file cannot be read.
+        SinkError: the calibration or the picture cannot be written.
     """
     output = output or Path(config.video.calibration)
+    if picture is not None and (
+        not cv2.haveImageWriter(str(picture)) or not picture.absolute().parent.is_dir()
+    ):
+        raise ConfigError(
+            f"cannot draw into {picture}: use a folder that exists and a name that ends in .png"
+        )
     if source is not None and source.suffix.lower() in {".png", ".jpg", ".jpeg"}:
         frames = [_read_picture(source)]
         found = _find(frames, corners)
@@ -55,7 +64,7 @@ def run(
     if picture is not None:
         shown = frames[len(frames) // 2] if frames else _first_frame(source)
         if not cv2.imwrite(str(picture), draw_overlay(shown, found)):
-            raise ConfigError(f"the picture {picture} cannot be written: use a name that ends in .png")
+            raise SinkError(f"the picture {picture} cannot be written: choose another folder")
         console.print(f"Drew it into {picture}")
 
 
@@ -82,6 +91,7 @@ def _look(config: Config) -> list[UInt8]:
 
 
 def _read_picture(path: Path) -> UInt8:
+    check_file(path)
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise SourceError(f"{path} is not a picture that can be read")

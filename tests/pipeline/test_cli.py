@@ -1,5 +1,6 @@
 """The command line as a user types it: real processes, the shipped models, files on disk."""
 
+import importlib.metadata
 import json
 import shutil
 import subprocess
@@ -42,6 +43,12 @@ def test_help_names_every_command(tmp_path):
     assert done.returncode == 0
     for word in ("demo", "run", "transcribe", "setup", "doctor", "devices", "bench", "config"):
         assert word in done.stdout
+
+
+def test_it_tells_its_version(tmp_path):
+    done = ivories("--version", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.split() == ["ivories", importlib.metadata.version("ivories")]
 
 
 def test_transcribe_a_video_with_sound(take):
@@ -94,6 +101,38 @@ def test_a_file_of_the_users_is_not_overwritten_unasked(take, tmp_path):
     assert done.returncode == 2
     assert "-o" in sentence(done)
     assert song.with_suffix(".mid").read_bytes() == b"dear to someone"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-o", "song.wav"], "holds the recording"),
+        (["-o", "x.mid", "--events", "song.wav"], "holds the recording"),
+        (["-o", "x.mid", "--events", "x.mid"], "holds the notes"),
+        (["-o", "."], "is a folder"),
+        (["-o", "x.mid", "--events", "."], "is a folder"),
+        (["-o", "absent/x.mid"], "no folder"),
+        (["-o", "x.mid", "--corners", "1,2 3,4"], "only sound"),
+        (["-o", "x.mid", "--calibration", "absent.json"], "only sound"),
+    ],
+)
+def test_outputs_and_options_that_cannot_be_are_refused_before_the_work(tmp_path, arguments, words):
+    song = tmp_path / "song.wav"
+    soundfile.write(song, np.sin(np.arange(8000)), 16000)
+    before = song.read_bytes()
+    done = ivories("transcribe", "song.wav", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in sentence(done)
+    assert song.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["song.wav"]
+
+
+@pytest.mark.parametrize("picture", ["found.foo", "found", "absent/found.png"])
+def test_setup_refuses_a_picture_that_it_cannot_draw_before_it_looks(tmp_path, picture):
+    done = ivories("setup", "absent.png", "-o", "found.json", "--picture", picture, cwd=tmp_path)
+    assert done.returncode == 2
+    assert picture in sentence(done)
+    assert not list(tmp_path.iterdir())
 
 
 def _empty(path):
@@ -150,6 +189,7 @@ def test_black_pictures_get_one_sentence(tmp_path):
         (["transcribe"], "name a sound file"),
         (["transcribe", "absent.wav"], "absent.wav"),
         (["transcribe", "--audio-only", "--video-only", "x.wav"], "exclude"),
+        (["setup", "absent.png"], "no file absent.png"),
         (["config", "check", "absent.toml"], "absent.toml"),
         (["demo", "--config", "absent.toml"], "absent.toml"),
     ],
