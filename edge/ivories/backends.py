@@ -42,6 +42,13 @@ FAKES: Final = frozenset({"synthetic", "scripted", "memory"})
 """Never chosen by ``auto``."""
 
 
+# What brings a library that only some machines have.
+_INSTALL: Final = {
+    "alsaaudio": "sudo apt-get install libasound2-dev, then pip install 'ivories[alsa]'",
+    "picamera2": "sudo apt-get install python3-picamera2, in an environment made with --system-site-packages",
+}
+
+
 def load(kind: str, name: str) -> Any:
     """Return the class of back-end ``name`` of ``kind``.
 
@@ -55,7 +62,8 @@ def load(kind: str, name: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
+        advice = _INSTALL.get(error.name or "", "install Ivories again")
         raise BackendError(
-            f"{kind} back-end {name!r} needs a library that is missing here: {error}"
+            f"{kind} back-end {name!r} needs a library that is missing here ({error}): {advice}"
         ) from error
     return getattr(module, class_name)

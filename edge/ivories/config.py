@@ -163,6 +163,8 @@ def parse_config(raw: dict[str, Any], name: str = "configuration") -> Config:
         else:
             values = _check_section(section, content, kinds[section], mistakes)
             sections[section] = kinds[section](**values)
+    if (mqtt := sections.get("mqtt")) and mqtt.enabled == "on" and not mqtt.host:
+        mistakes.append('mqtt.enabled = "on" needs mqtt.host: name the broker')
     if mistakes:
         raise ConfigError(f"{name}: " + "; ".join(mistakes))
     return Config(**sections)

@@ -19,7 +19,8 @@ from ivories.app import Application
 from ivories.clock import MILLISECOND
 from ivories.config import Config
 from ivories.devices import list_microphones
-from ivories.errors import BackendError, IvoriesError
+from ivories.errors import BackendError, ConfigError, IvoriesError
+from ivories.sinks.mqtt_access import read_password, tls_context, topic_base
 from ivories.sinks.rawmidi import find_gadget
 from ivories.vision import calibration as calibrations
 
@@ -65,7 +66,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _calibration(config)
     if config.audio.source != "off" and config.video.source != "off":
         yield _skew(config)
-    yield _wanted("USB-MIDI gadget", config.usb_midi.enabled, _gadget)
+    yield _wanted("USB-MIDI gadget", config.usb_midi.enabled, lambda: _gadget(config.usb_midi.device))
     yield _wanted("ALSA sequencer", config.alsa_seq.enabled, _sequencer)
     yield _broker(config)
     yield _priority(config)
@@ -149,7 +150,13 @@ def _skew(config: Config) -> Finding:
     return Finding("eye-ear skew", Verdict.OK, f"{skew_ns / MILLISECOND:+.1f} ms ({late}), made up for")
 
 
-def _gadget() -> str:
+def _gadget(device: str) -> str:
+    if device != "auto":
+        if not os.access(device, os.W_OK):
+            raise BackendError(
+                f"usb_midi.device = {device} is not there or may not be written: `amidi -l` lists them"
+            )
+        return device
     node = find_gadget()
     if node is None:
         raise BackendError(
@@ -168,6 +175,13 @@ def _broker(config: Config) -> Finding:
     mqtt = config.mqtt
     if mqtt.enabled == "off" or not mqtt.host:
         return Finding("MQTT broker", Verdict.ABSENT, "none configured (mqtt.host)")
+    try:
+        topic_base(mqtt.prefix, config.device.name)
+        read_password(mqtt.password_file)
+        if mqtt.tls:
+            tls_context(mqtt.ca_file, mqtt.cert_file, mqtt.key_file)
+    except ConfigError as error:
+        return Finding("MQTT broker", Verdict.WRONG, str(error))
     try:
         with socket.create_connection((mqtt.host, mqtt.port), timeout=3):
             return Finding("MQTT broker", Verdict.OK, f"{mqtt.host}:{mqtt.port} answers")

@@ -9,7 +9,7 @@ from rich.logging import RichHandler
 from ivories.backends import load
 from ivories.clock import now_ns
 from ivories.config import Config, Switch
-from ivories.errors import IvoriesError, SinkError
+from ivories.errors import ConfigError, IvoriesError, SinkError
 from ivories.sinks.base import Sink
 from ivories.sinks.rawmidi import find_cable
 from ivories.sinks.terminal import TerminalSink
@@ -84,4 +84,7 @@ def _add(sinks: list[Sink], name: str, switch: Switch, make: Callable[[type], Si
             for opened in sinks:
                 opened.close()
             raise
-        _log.info("no %s: %s", name, error)
+        # A way out that is not there is nothing new; one that is set up wrongly was meant to be there.
+        _log.log(
+            logging.WARNING if isinstance(error, ConfigError) else logging.INFO, "no %s: %s", name, error
+        )

@@ -55,6 +55,12 @@ def test_broken_files_give_one_sentence(tmp_path, text):
         load_config(path)
 
 
+def test_a_broker_that_must_be_has_a_name():
+    with pytest.raises(ConfigError, match=r"mqtt\.host"):
+        parse_config({"mqtt": {"enabled": "on"}})
+    assert parse_config({"mqtt": {"enabled": "on", "host": "broker.local"}}).mqtt.enabled == "on"
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.toml"):
         load_config(tmp_path / "absent.toml")

@@ -8,7 +8,15 @@ import pytest
 from ivories import doctor
 from ivories.calibration_store import CalibrationStore
 from ivories.clock import MILLISECOND
-from ivories.config import AudioSection, Config, RuntimeSection, VideoSection
+from ivories.config import (
+    AudioSection,
+    Config,
+    DeviceSection,
+    MqttSection,
+    RuntimeSection,
+    UsbMidiSection,
+    VideoSection,
+)
 from ivories.doctor import Verdict
 from ivories.vision import calibration as calibrations
 
@@ -77,3 +85,20 @@ def test_locked_memory(monkeypatch, user, limit, verdict):
     found = finding("locked memory", runtime=RuntimeSection(lock_memory=True))
     assert found.verdict is verdict
     assert verdict is Verdict.OK or "8192 KiB" in found.detail
+
+
+def test_a_broker_that_can_never_be_spoken_to_is_wrong(tmp_path):
+    host = MqttSection(host="127.0.0.1", port=1)
+    wrong = finding("MQTT broker", mqtt=host, device=DeviceSection(name="a/b"))
+    assert (wrong.verdict, "a/b" in wrong.detail) == (Verdict.WRONG, True)
+    (tmp_path / "password").write_bytes(b"\xff")
+    (tmp_path / "password").chmod(0o600)
+    secret = msgspec.structs.replace(host, password_file=str(tmp_path / "password"))
+    assert "UTF-8" in finding("MQTT broker", mqtt=secret).detail
+
+
+def test_the_midi_device_that_is_named_is_looked_at(tmp_path):
+    named = UsbMidiSection(enabled="on", device=str(tmp_path / "midi"))
+    assert finding("USB-MIDI gadget", usb_midi=named).verdict is Verdict.WRONG
+    (tmp_path / "midi").touch()
+    assert finding("USB-MIDI gadget", usb_midi=named).verdict is Verdict.OK

@@ -41,7 +41,7 @@ def read_password(path: str) -> str:
     """Return the first line of the file ``path``; empty for an empty path.
 
     Raises:
-        ConfigError: the file cannot be read, or others than its owner can read it.
+        ConfigError: the file cannot be read, is not text, or others than its owner can read it.
     """
     if not path:
         return ""
@@ -51,6 +51,8 @@ def read_password(path: str) -> str:
         return Path(path).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
     except OSError as error:
         raise ConfigError(f"cannot read the password file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the password file {path} is not UTF-8 text: write it again") from error
 
 
 def tls_context(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
