@@ -51,18 +51,19 @@ def update(piano, parts, stream, *, send=False, copy=False):
         piano: the machine.
         parts: of the release.
         stream: file for what is sent.
-        send: the wheels and models too, although the machine has them.
+        send: all wheels and models, also those that the machine has.
         copy: make the new environment by copying the running one.
     """
     time.sleep(1.1)  # a release is named by its second
     bundle = pack.pack(*parts, piano.key)
+    lacking = json.loads(piano.guest.run(f"sudo {PROGRAM} missing", bundle.manifest))
     with tarfile.open(stream, "w") as tar:
         for name, content in (("manifest.json", bundle.manifest), ("manifest.json.sig", bundle.signature)):
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-        for name, path in bundle.files.items() if send else ():
-            tar.add(path, name)
+        for name in bundle.files if send else lacking:
+            tar.add(bundle.files[name], name)
     environment = f"env IVORIES_ENVIRONMENT={COPY}" if copy else ""
     words = [*shlex.split(piano.guest.ssh), HOST, f"sudo -n {environment} {PROGRAM} install"]
     with stream.open("rb") as content:
