@@ -60,6 +60,7 @@ install: $(VENV)/.demo ## prepare a Debian or Raspberry Pi OS machine over ssh, 
 	$(BIN)/python deploy/release.py install $(HOST)
 
 deploy: $(VENV)/.demo $(filter train-qat,$(MAKECMDGOALS)) ## build, sign and bring a release to HOST; it goes back by itself when ill
+	$(PACKAGES) deploy
 	$(BIN)/python deploy/release.py deploy $(HOST) $(if $(SMOKE),--models $(RUN)/models)
 
 rollback: $(VENV)/.demo ## let HOST go back to the release before

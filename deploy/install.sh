@@ -71,8 +71,8 @@ on_a_pi() {
 }
 
 packages() {
-  # ssh-keygen checks signatures; PyALSA comes compiled from Debian only, and so does Picamera2 from Raspberry Pi.
-  wanted="python3 python3-venv openssh-client sudo python3-alsaaudio"
+  # ssh-keygen checks signatures; the tools bring ALSA's library; Picamera2 comes from Raspberry Pi only.
+  wanted="python3 python3-venv openssh-client sudo alsa-utils"
   if on_a_pi; then wanted="$wanted python3-picamera2"; fi
   lacking=""
   for package in $wanted; do

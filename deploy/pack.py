@@ -19,6 +19,7 @@ NAMESPACE: Final = "ivories-release"
 _SOURCES: Final = (
     "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "edge", "training", "models",
 )  # fmt: skip
+MICROPHONE: Final = "pyalsaaudio>=0.11"
 _BUILT: Final = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info", "build")
 _TRIPLETS: Final = {
     "aarch64": "aarch64-linux-gnu",
@@ -102,7 +103,45 @@ def fetch_dependencies(wheel: Path, target: Path, device: dict[str, Any]) -> lis
     # Debian's picamera2 is compiled for the NumPy that Debian has; a newer major version breaks it.
     held = ["numpy<2"] if device["numpy"].startswith("1.") else []
     _run([*command, str(wheel), *held], dict(os.environ))
+    try:
+        build_microphone_library(target, device)
+    except ReleaseError as error:
+        print(f"note: the device will not hear, as this release comes without {MICROPHONE}: {error}")
     return sorted(path for path in target.glob("*.whl") if path.name != wheel.name)
+
+
+def build_microphone_library(target: Path, device: dict[str, Any]) -> Path:
+    """Return a wheel of pyalsaaudio for the device, built in ``target``.
+
+    There is none to download, and what Debian 12 and 13 bring is too old. It is compiled for one Python only,
+    so this one must be the device's.
+
+    Raises:
+        ReleaseError: this Python is another, or ALSA's headers or the compiler are not installed here.
+    """
+    machine, python = device["machine"], device["python"]
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if python != own:
+        raise ReleaseError(f"the device has Python {python}, here is {own}: deploy from a .venv of {python}")
+    header = Path("/usr/include/alsa/asoundlib.h")
+    if not header.is_file():
+        raise ReleaseError(f"there is no {header} (Debian: apt-get install libasound2-dev)")
+    env = dict(os.environ)
+    with tempfile.TemporaryDirectory() as folder:
+        if machine != os.uname().machine:
+            headers = Path(folder, "headers")
+            env |= _cross(machine, headers)
+            (headers / "alsa").symlink_to(header.parent)
+            # To link against, its name is all that is wanted of the device's libasound.
+            stub = ["-shared", "-nostdlib", "-Wl,-soname,libasound.so.2", "-o", f"{folder}/libasound.so"]
+            _run([env["CC"], *stub, "-x", "c", "/dev/null"], env)
+            env["LDFLAGS"] = f"-L{folder} -Wl,--no-as-needed"
+            tag = f"cpython-{python.replace('.', '')}-{_TRIPLETS[machine]}"
+            env["SETUPTOOLS_EXT_SUFFIX"] = f".{tag}.so"
+        # Not from the cache, which does not know what a wheel was linked against.
+        pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-cache-dir", "--no-deps", "-w", str(target)]
+        _run([*pip, MICROPHONE], env)
+    return next(target.glob("pyalsaaudio-*.whl"))
 
 
 def pack(

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian packages by purpose: packages.sh [demo] [train] [test] [hil] [ci]
+# Debian packages by purpose: packages.sh [demo] [train] [test] [deploy] [hil] [ci]
 #
 # As root it installs what is missing. Otherwise it names what is missing and goes on, unless nothing can work
 # without it (a C compiler, Python's headers and venv). Elsewhere than on Debian and its kin it does nothing.
@@ -26,6 +26,8 @@ for purpose in "$@"; do
       # A browser without a screen, for the dashboard page.
       command -v chromium >/dev/null || welcome="chromium-headless-shell"
       ;;
+    # Headers of ALSA's library: what hears on a device is compiled for it here.
+    deploy) wanted="$wanted libasound2-dev" ;;
     # What nobody wants on a workstation only because of a test: an ssh server listens. And the shell's critic.
     ci) wanted="$wanted openssh-server shellcheck" ;;
     # A whole machine, built from Debian's packages and emulated.
