@@ -35,7 +35,6 @@ def open_runtime(manifest: Manifest, folder: Path, prefer: str = "auto", threads
     except (BackendError, ModelError) as refusal:
         log.info("model %s runs on the CPU: %s", manifest.name, refusal)
         runtime = LiteRtRuntime(folder / manifest.file, threads)
-    log.info("model %s: %s", manifest.name, runtime.description)
     return runtime
 
 
