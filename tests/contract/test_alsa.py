@@ -2,16 +2,19 @@
 
 import shutil
 import subprocess
+import sys
 import threading
 import time
+import types
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ivories.backends import load
 from ivories.clock import SECOND
-from ivories.errors import SourceError
+from ivories.errors import BackendError, SourceError
 
 pytest.importorskip("alsaaudio", reason="pyalsaaudio is not installed")
 from ivories.sources.alsa import AlsaSource, microphones, to_mono
@@ -184,3 +187,10 @@ def test_devices_are_listed(control):
 def test_every_format_becomes_the_same_sound(layout, data):
     assert to_mono(data, layout, 1).tolist() == [0.5, -1.0, 0.0, 0.25]
     assert to_mono(data, layout, 2).tolist() == [-0.25, 0.125]
+
+
+def test_a_library_too_old_is_told_like_a_missing_one(monkeypatch):
+    monkeypatch.setitem(sys.modules, "alsaaudio", types.ModuleType("alsaaudio"))
+    monkeypatch.delitem(sys.modules, "ivories.sources.alsa")
+    with pytest.raises(BackendError, match=r"older than 0\.11.*pip install"):
+        load("audio", "alsa")

@@ -21,6 +21,9 @@ from ivories.datatypes import AudioBlock, Float32, read_only
 from ivories.errors import SourceError
 from ivories.sources.sample_clock import SampleClock
 
+if not hasattr(alsaaudio, "PCM_FORMAT_S24_3LE"):
+    raise ImportError("pyalsaaudio is older than 0.11", name="alsaaudio")
+
 log = logging.getLogger(__name__)
 
 RATE: Final = 16_000
