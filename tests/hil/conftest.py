@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,30 +59,6 @@ def machine(work):
     guest.switch_off()
 
 
-def add_microphone_library(machine, work):
-    """Put the pyalsaaudio that the service needs (0.11) before Debian's, which is older in Debian 12 and 13.
-
-    No release brings it yet, as there is no wheel of it: on a device its owner has to do the same.
-    """
-    words = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "-w",
-        work / "alsa",
-        "pyalsaaudio>=0.11",
-    ]
-    subprocess.run(words, check=True)
-    (wheel,) = (work / "alsa").iterdir()
-    machine.put(wheel, f"{TOOLS}/{wheel.name}")
-    place = machine.run("python3 -c 'import site; print(site.getsitepackages()[0])'").strip()
-    machine.run(f"sudo python3 -m zipfile -e {TOOLS}/{wheel.name} {place}")
-    machine.run("python3 -c 'import alsaaudio; alsaaudio.PCM.polldescriptors_revents'")
-
-
 @pytest.fixture(scope="session")
 def piano(machine, work, take):
     """The machine prepared, configured, deployed to, and playing."""
@@ -94,7 +69,6 @@ def piano(machine, work, take):
     if REUSE:
         piano.settle()
         return piano
-    add_microphone_library(machine, work)
     piano.said_at_install = piano.release("install")
     text = "".join(
         f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
