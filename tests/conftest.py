@@ -1,6 +1,15 @@
-"""The test report names what was tested: the instruction set and the revision of the C code."""
+"""Settings of the whole suite, and a report header that names what was tested."""
+
+import os
+
+from hypothesis import settings
 
 from ivories import native
+
+# A gate gives the same answer twice; HYPOTHESIS_PROFILE=explore looks for what nobody has seen yet.
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
 def pytest_report_header():

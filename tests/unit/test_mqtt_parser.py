@@ -4,7 +4,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ivories.controls import WAITING, Controls
@@ -135,6 +135,7 @@ def test_a_flood_is_bounded_on_the_way_in_and_out(desk):
     assert "too many commands wait" in desk.replies[-1].message.error
 
 
+@example("policy", b'{"\\n":', False, "", None)
 @given(
     NAMES,
     PAYLOADS,

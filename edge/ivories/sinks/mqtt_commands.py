@@ -68,7 +68,8 @@ def parse(name: str, payload: bytes) -> RequestMessage:
         raise CommandError("the payload is neither text nor JSON") from None
     except msgspec.DecodeError as error:
         hint = 'write {"value": "...", "id": "..."}, or the value alone'
-        raise CommandError(f"the payload is not a command: {error}; {hint}") from None
+        said = " ".join(str(error).split())  # it quotes names from the payload, line breaks included
+        raise CommandError(f"the payload is not a command: {said}; {hint}") from None
 
 
 def check(name: str, value: str) -> None:
