@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 from ivories import native
@@ -14,3 +15,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 def pytest_report_header():
     return f"front ends in C: {native.simd()}, audio kernel revision {native.AUDIO_KERNEL_REVISION}"
+
+
+@pytest.fixture
+def opened():
+    """Whatever is appended is closed at the end, last first."""
+    things = []
+    yield things
+    for thing in reversed(things):
+        thing.close()

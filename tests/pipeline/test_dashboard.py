@@ -32,15 +32,6 @@ def browser():
     browser.close()
 
 
-@pytest.fixture
-def opened():
-    """Whatever is appended is closed at the end, last first."""
-    things = []
-    yield things
-    for thing in reversed(things):
-        thing.close()
-
-
 def page_at(browser, port, opened, device="salon", more="", **options):
     more += f"&device={device}" if device else ""
     opened.append(page := Page(browser, f"{FILE.as_uri()}?broker=ws://{HOST}:{port}{more}", **options))

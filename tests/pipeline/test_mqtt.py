@@ -25,15 +25,6 @@ def broker(request):
         yield broker
 
 
-@pytest.fixture
-def opened():
-    """Whatever is appended is closed at the end, last first."""
-    things = []
-    yield things
-    for thing in reversed(things):
-        thing.close()
-
-
 def sink_at(broker, opened, **options):
     options = {"device": "salon", "protocol": broker.protocol} | options
     sink = MqttSink(host=broker.host, port=broker.port, **options)

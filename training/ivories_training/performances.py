@@ -125,6 +125,10 @@ def read_midi(path: Path) -> Performance:
     return performance(path.stem, notes, [(down, min(up, now + 1.0)) for down, up in pedal])
 
 
+INDEX = "index.csv"
+"""Beside the MIDI files: columns file and split, for a model card also source and licence"""
+
+
 def find(folder: Path) -> dict[Split, list[Path]]:
     """Return the MIDI files of ``folder`` by split: from its index.csv (columns file, split), else by name.
 
@@ -138,16 +142,15 @@ def find(folder: Path) -> dict[Split, list[Path]]:
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".mid", ".midi"))
     if not files:
         raise SourceError(f"no MIDI file (*.mid, *.midi) in {folder}")
-    index = folder / "index.csv"
-    listed: dict[str, str] = {}
-    if index.is_file():
-        with index.open(newline="") as stream:
-            listed = {row["file"]: row["split"] for row in csv.DictReader(stream)}
+    index = _index(folder)
     found: dict[Split, list[Path]] = {split: [] for split in SPLITS}
     for path in files:
-        split = listed.get(str(path.relative_to(folder)), split_of(path.name))
+        row = index.get(str(path.relative_to(folder)))
+        split = split_of(path.name) if row is None else row["split"]
         if split not in found:
-            raise SourceError(f"{index}: split {split!r} of {path.name} is none of {', '.join(SPLITS)}")
+            raise SourceError(
+                f"{folder / INDEX}: split {split!r} of {path.name} is none of {', '.join(SPLITS)}"
+            )
         found[split].append(path)  # type: ignore[index]
     return found
 
@@ -158,15 +161,20 @@ def provenance(folder: Path, split: Split) -> list[str]:
     The source is told up to its first colon: what follows names the single file.
     """
     used = find(folder)[split]
-    index = folder / "index.csv"
     origin: dict[str, str] = {}
-    if index.is_file():
-        with index.open(newline="") as stream:
-            for row in csv.DictReader(stream):
-                source = (row.get("source") or "an unnamed source").partition(":")[0]
-                origin[row["file"]] = f"{source} ({row.get('licence') or 'licence not told'})"
+    for file, row in _index(folder).items():
+        source = (row.get("source") or "an unnamed source").partition(":")[0]
+        origin[file] = f"{source} ({row.get('licence') or 'licence not told'})"
     counts = Counter(origin.get(str(p.relative_to(folder)), "the user's folder") for p in used)
     return [f"{count} performances (MIDI) of {name}" for name, count in sorted(counts.items())]
+
+
+def _index(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of the folder's index by file; none without an index."""
+    if not (folder / INDEX).is_file():
+        return {}
+    with (folder / INDEX).open(newline="") as stream:
+        return {row["file"]: row for row in csv.DictReader(stream)}
 
 
 def split_of(name: str) -> Split:

@@ -88,7 +88,7 @@ class Tracker:
         self._pedal_down = False
         self._hearing_lag_ns = 0
         self._spoke_ns = dict.fromkeys(Origin, -SECOND)
-        self._were_both = False
+        self._both = False  # sensors well and speaking, at the newest evidence
 
     @property
     def delay_ns(self) -> int:
@@ -138,6 +138,9 @@ class Tracker:
         t_ns = evidence.t_ns + shift
         self._spoke_ns[evidence.origin] = t_ns
         bins = self._grid.put(evidence, shift)
+        were_both, self._both = self._both, self._both_speak(t_ns)
+        if were_both and not self._both:  # what was left to two has to be judged again by one
+            bins = range(bins.start - 2 * _SILENT_NS // BIN_NS, bins.stop)
         trusted = weighed(evidence, self._health.weights[evidence.origin])
         self._filter.push(trusted)
         self._velocity_by[evidence.origin][:] = trusted.velocity
@@ -161,14 +164,14 @@ class Tracker:
         """Whether both sensors are well and have spoken of late; one that was unplugged just now has not."""
         return min(self._health.weights.values()) > 0 and t_ns - min(self._spoke_ns.values()) < _SILENT_NS
 
-    def _thresholds(self, bins: range, *, both: bool) -> NDArray[np.float32]:
+    def _thresholds(self, bins: range) -> NDArray[np.float32]:
         """(n,) log-odds to pass, infinite where no sensor has judged."""
         audio = self._stage(Origin.AUDIO, bins)
         video = self._stage(Origin.VIDEO, bins)
         never = (np.inf,)
         by_ear = np.array(never + self._settings.audio_thresholds, np.float32)[audio]
         by_eye = np.array(never + self._settings.video_thresholds, np.float32)[video]
-        if both:
+        if self._both:
             by_eye += np.float32(_EYE_FIRST)
         return np.where(audio > 0, by_ear, by_eye)
 
@@ -179,20 +182,16 @@ class Tracker:
     def _log_odds(self, bins: range, t_ns: int) -> Float32:
         """(n, K) posterior log-odds of an onset."""
         log_odds = self._grid.fused(bins, self._health.weights) + np.float32(_ONSET_PRIOR)
-        if self._both_speak(t_ns):
+        if self._both:
             log_odds -= np.float32(_SHARED_ERRORS)
         return log_odds if self._key_prior is None else log_odds + self._key_prior.bias(t_ns)
 
     def _onsets(self, bins: range, t_ns: int) -> list[NoteEvent]:
-        both = self._both_speak(t_ns)
-        if self._were_both and not both:  # what was left to two has to be judged again by one
-            bins = range(bins.start - 2 * _SILENT_NS // BIN_NS, bins.stop)
-        self._were_both = both
         bins = self._grid.clip(range(bins.start - _PEAK_BINS, bins.stop + _PEAK_BINS))
         if not bins:
             return []
         log_odds = self._log_odds(bins, t_ns)
-        margin = log_odds - self._thresholds(bins, both=both)[:, None]
+        margin = log_odds - self._thresholds(bins)[:, None]
         index = np.arange(bins.start, bins.stop)[:, None]
         margin[np.abs(index - self._last_bin[None]) <= self._refractory] = -np.inf
         events: list[NoteEvent] = []
@@ -253,15 +252,15 @@ class Tracker:
         up = self._pressed & (self._filter.pressed < _RELEASE) & (t_ns - self._onset_ns > _HOLD_NS)
         early = self._pressed & (t_ns - self._onset_ns <= _HOLD_NS)
         self._filter.pressed[early] = np.maximum(self._filter.pressed[early], 1.0)
+        keys = np.flatnonzero(up)
+        if not len(keys):
+            return []
         shortest = round(self._settings.minimum_duration_ms * MILLISECOND)
         # The ear knows of a release only some time after it; the eye sees it happen.
         released_ns = t_ns - np.where(self._filter.seen(t_ns), 0, self._hearing_lag_ns)
         ends_ns = np.maximum(released_ns, self._onset_ns + shortest)
         confidence = 1 / (1 + np.exp(self._filter.pressed))
-        return [
-            self._offset(int(key), int(ends_ns[key]), t_ns, float(confidence[key]))
-            for key in np.flatnonzero(up)
-        ]
+        return [self._offset(int(key), int(ends_ns[key]), t_ns, float(confidence[key])) for key in keys]
 
     def _offset(
         self, key: int, at_ns: int, t_ns: int, confidence: float, *, retracts: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,11 @@ def struck_with(truth: Notes) -> NDArray[np.int_]:
 def share(part: float, whole: float) -> float:
     """Return ``part`` of ``whole``; NaN of nothing."""
     return part / whole if whole else np.nan
+
+
+def mean(values: NDArray[Any]) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(values.mean()) if len(values) else np.nan
 
 
 def percentile(values: NDArray[np.float64], percent: float) -> float:

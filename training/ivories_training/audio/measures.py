@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivories.keyboard import KEYS, LOWEST_PITCH
-from ivories_training.audio.judged import Judged, Notes, joined, percentile, share, struck_with, velocity_r
+from ivories_training.audio.judged import (
+    Judged,
+    Notes,
+    joined,
+    mean,
+    percentile,
+    share,
+    struck_with,
+    velocity_r,
+)
 
 CELL_S: Final = 0.01
 """Length of a frame where frames are counted"""
@@ -81,13 +90,13 @@ def row(name: str, policy: str, judged: Sequence[Judged]) -> Row:
         velocity_r=velocity_r((j, j.right) for j in judged),
         error_median_ms=percentile(error, 50),
         error_p95_ms=percentile(error, 95),
-        delay_mean_ms=float(late.mean()) if len(late) else np.nan,
+        delay_mean_ms=mean(late),
         delay_median_ms=percentile(late, 50),
         delay_p95_ms=percentile(late, 95),
         delay_p99_ms=percentile(late, 99),
         octave_share=_octave_share(judged),
-        repeat_recall=_mean(hit[np.concatenate([_repeats(j.truth) for j in judged])]),
-        chord_recall=_mean(hit[np.concatenate([struck_with(j.truth) for j in judged]) >= CHORD]),
+        repeat_recall=mean(hit[np.concatenate([_repeats(j.truth) for j in judged])]),
+        chord_recall=mean(hit[np.concatenate([struck_with(j.truth) for j in judged]) >= CHORD]),
         pedal_on_f1=on,
         pedal_off_f1=off,
     )
@@ -97,8 +106,7 @@ def delays_and_f1(judged: Sequence[Judged]) -> tuple[float, float, float]:
     """Return onset F1 (50 ms), mean and 95th percentile of the delay in ms: what a sweep needs, quickly."""
     total = sum(len(j.truth) + len(j.found) for j in judged)
     late = joined(j.late_ms for j in judged)
-    mean = float(late.mean()) if len(late) else np.nan
-    return share(2 * sum(len(j.right) for j in judged), total), mean, percentile(late, 95)
+    return share(2 * sum(len(j.right) for j in judged), total), mean(late), percentile(late, 95)
 
 
 def _pooled(judged: Sequence[Judged], field: str) -> float:
@@ -111,10 +119,6 @@ def _pooled(judged: Sequence[Judged], field: str) -> float:
 def _hit(judged: Judged) -> NDArray[np.bool_]:
     """(N,) which true notes were found."""
     return np.isin(np.arange(len(judged.truth)), judged.right[:, 0])
-
-
-def _mean(hit: NDArray[np.bool_]) -> float:
-    return float(hit.mean()) if len(hit) else np.nan
 
 
 def _repeats(truth: Notes) -> NDArray[np.bool_]:

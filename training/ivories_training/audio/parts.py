@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ivories.keyboard import KEYS
 from ivories.scoring import matched_pairs
-from ivories_training.audio.judged import Judged, joined, percentile, share, struck_with, velocity_r
+from ivories_training.audio.judged import Judged, joined, mean, percentile, share, struck_with, velocity_r
 
 REGISTERS: Final = {"A0-B2": (21, 47), "C3-B4": (48, 71), "C5-C8": (72, 108)}
 """Lowest and highest MIDI pitch"""
@@ -93,6 +93,6 @@ def _part(name: str, part: str, cut: Sequence[tuple[Judged, NDArray[np.bool_], N
         f1_25ms=share(2 * near, true + found),
         velocity_r=velocity_r((j, pairs) for (j, _, _), pairs in zip(cut, kept, strict=True)),
         error_median_ms=percentile(error, 50),
-        delay_mean_ms=float(late.mean()) if len(late) else np.nan,
+        delay_mean_ms=mean(late),
         delay_p95_ms=percentile(late, 95),
     )

@@ -21,7 +21,7 @@ rest image and the newest luma; output: onset at four horizons, pressed, velocit
 
 Trained on rendered keyboards, hands, cameras and lights alone; no picture of a person or of a real room
 was used. It knows keyboards of 88 keys in the usual proportions. Covered keys and keys outside the picture
-are reported as not visible rather than guessed.
+are reported as not visible rather than guessed. Its velocities are worth little yet.
 """
 
 
