@@ -19,8 +19,8 @@ for purpose in "$@"; do
         needed="$needed python3-dev"
       "$python" -c 'import ensurepip, venv' 2>/dev/null || needed="$needed python3-venv"
       ;;
-    # Sampled pianos to learn from, and the program that plays them.
-    train) wanted="$wanted fluidsynth fluid-soundfont-gm musescore-general-soundfont timgm6mb-soundfont" ;;
+    # Sampled pianos to learn from, the program that plays them, and people who talk meanwhile.
+    train) wanted="$wanted fluidsynth fluid-soundfont-gm musescore-general-soundfont timgm6mb-soundfont espeak-ng" ;;
     # A real broker, a second architecture, headers of ALSA's library, the C formatter.
     test) wanted="$wanted mosquitto gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libasound2-dev clang-format"
       # A browser without a screen, for the dashboard page.

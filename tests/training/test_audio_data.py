@@ -11,7 +11,7 @@ from ivories.audio.frontend import AudioFrontEnd
 from ivories.errors import SourceError
 from ivories.keyboard import KEYS
 from ivories_training.audio.excerpts import ExcerptConfig, ExcerptMaker, read_shard, write_shard
-from ivories_training.audio.labels import energy, targets
+from ivories_training.audio.labels import HARD, energy, targets
 from ivories_training.audio.room import Recorder
 from ivories_training.audio.sample_bank import RATE, Layer, SampleBank, cached, read_sfz, read_wav_folder
 from ivories_training.audio.synthesizer import Touch, synthesize
@@ -111,7 +111,7 @@ def test_louder_velocity_is_louder(sines: SampleBank) -> None:
 def test_labels_stand_where_the_notes_are() -> None:
     played = performance("two", [(0.105, 0.5, 10, 127), (0.2, 0.3, 20, 64)], [(0.25, 0.4)])
     keys, pedal = targets(played, 60, (2, 5, 9))
-    assert keys.shape == (60, KEYS, 7)
+    assert keys.shape == (60, KEYS, 10)
     for channel, horizon in enumerate((2, 5, 9)):
         assert keys[:, 10, channel].argmax() == 10 + horizon  # 0.105 s lies in the middle of hop 10
         assert keys[10 + horizon, 10, channel] == 1
@@ -122,12 +122,24 @@ def test_labels_stand_where_the_notes_are() -> None:
     assert not keys[40:, 20, 3].any()
     assert keys[:, 20, 4].argmax() in (39 + 5, 40 + 5), "the damper falls with the pedal, not with the key"
     for hop in (10 + 2, 10 + 5, 10 + 9):
-        assert keys[hop, 10, 5:].tolist() == [1.0, 1.0], "velocity is known wherever an onset is judged"
+        assert keys[hop, 10, [5, -1]].tolist() == [1.0, 1.0], "velocity is known wherever an onset is judged"
         assert keys[hop + 10, 20, 5] == pytest.approx(64 / 127)
-    assert not keys[:11, 10, 6].any()
-    assert not keys[22:, 10, 6].any()
+    assert not keys[:11, 10, -1].any()
+    assert not keys[22:, 10, -1].any()
     assert pedal[25:40].all()
     assert pedal.sum() == 15
+
+
+def test_repeats_and_what_lies_octaves_away_count_more() -> None:
+    played = performance("again", [(0.105, 0.2, 40, 80), (0.305, 0.4, 40, 80), (0.305, 0.4, 52, 80)], [])
+    keys, _ = targets(played, 60, (2, 5, 9))
+    weight = keys[:, :, 6]  # of horizon 2
+    assert weight[12, 40] == 1, "a first onset"
+    assert weight[32, 40] == HARD, "an onset soon after another"
+    assert weight[32, 52] == 1, "an octave that is played"
+    assert weight[12, [16, 28, 52, 64]].tolist() == [HARD] * 4, "silence octaves away from an onset"
+    assert weight[12, [39, 41, 47]].tolist() == [1.0] * 3
+    assert weight[22].tolist() == [1.0] * KEYS
 
 
 def test_labels_of_a_part_equal_the_part_of_the_labels() -> None:
@@ -198,7 +210,7 @@ def test_excerpts_are_repeatable_and_shards_give_them_back(sines: SampleBank, tm
 
 def test_a_recording_is_finite_and_in_range() -> None:
     rng = np.random.default_rng(0)
-    recorder = Recorder(rng, rooms=2)
+    recorder = Recorder(rng, rooms=2, voices=2)
     for sound in (np.zeros(RATE, np.float32), rng.normal(0, 0.1, RATE).astype(np.float32)):
         for _ in range(12):
             heard = recorder.record(sound, rng)

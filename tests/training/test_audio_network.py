@@ -155,7 +155,7 @@ def test_fold_keeps_what_batch_normalization_computed() -> None:
 
 def test_velocity_counts_only_at_onsets() -> None:
     objective = Objective(3, cold_hops=2)
-    target, logits = np.zeros((1, 6, 88, 7), np.float32), np.zeros((1, 6, 88, 6), np.float32)
+    target, logits = np.zeros((1, 6, 88, 10), np.float32), np.zeros((1, 6, 88, 6), np.float32)
     other = logits.copy()
     other[..., -1] = 5.0
     assert float(objective.keys(target, logits)) == pytest.approx(float(objective.keys(target, other)))

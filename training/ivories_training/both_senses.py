@@ -91,7 +91,7 @@ def scenes(
     listener = Listener(load_manifest(models / "audio.toml"), models)
     watcher = Watcher(models / "video.toml")
     bank = instruments.test_bank(instruments.InstrumentConfig().cache)
-    recorder = Recorder(np.random.default_rng(11), rooms=8)
+    recorder = Recorder(np.random.default_rng(11), rooms=8, voices=8)
     for seed, clip in enumerate(unseen_clips(performances, "test", count, seconds, rate)):
         rng = np.random.default_rng([seed, 77])
         rows = [

@@ -6,8 +6,9 @@ from typing import Final
 import numpy as np
 from scipy import signal
 
-from ivories_training.audio.room import box_response, claps, coloured_noise, speech_like
+from ivories_training.audio.room import box_response, claps, coloured_noise
 from ivories_training.audio.sample_bank import RATE, Float32
+from ivories_training.audio.voices import UNHEARD, formant_voice, spoken
 
 CLEAN: Final = "clean"
 NOISE_DB: Final = 20.0
@@ -78,9 +79,16 @@ def pink_noise(length: int, rng: np.random.Generator) -> Float32:
     return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
 
 
+def talk(length: int, rng: np.random.Generator) -> Float32:
+    """Return talk in a language and a voice that no training excerpt holds, unit power."""
+    said = spoken("".join(UNHEARD[rng.integers(len(UNHEARD))]), length, rng)
+    return formant_voice(length, rng) if said is None else said
+
+
 SOUNDS: Final[dict[str, Sound]] = {
     "silence": _silence,
-    "speech-like": speech_like,
+    "talk": talk,
+    "talk or song from formants": formant_voice,
     "claps": claps,
     "pink noise": pink_noise,
 }

@@ -32,7 +32,7 @@ class ExcerptConfig:
     seconds: float = 12.0
     invented: float = 0.25
     """Share of invented performances where real ones are at hand"""
-    background: float = 0.04
+    background: float = 0.1
     """Share without any piano"""
     strength: float = 1.0
     """0..1: how often rooms, microphones and noise occur"""

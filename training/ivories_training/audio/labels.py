@@ -14,6 +14,10 @@ from ivories.keyboard import KEYS
 from ivories_training.performances import Performance
 
 HOP_S = 0.01
+REPEAT_S = 0.4
+HARD = 2.0
+"""Weight of what is heard worst: an onset soon after the last on its key, silence an octave or two beside one"""
+OCTAVES = (-24, -12, 12, 24)
 Float32 = NDArray[np.float32]
 
 
@@ -23,31 +27,44 @@ def targets(
     """Return targets for ``hops`` hops of an excerpt from hop ``first``.
 
     Returns:
-        keys (hops, 88, len(horizons) + 4): onset per horizon, frame (sounding, pedal included), offset
+        keys (hops, 88, 2 * len(horizons) + 4): onset per horizon, frame (sounding, pedal included), offset
         (the damper falls, at the middle horizon: a key-up under the pedal cannot be heard), velocity 0..1
-        of the newest onset that any horizon may be about, and last a mask: 1 where velocity counts;
+        of the newest onset that any horizon may be about; then what each of them counts: per horizon 1 or
+        ``HARD``, and last a mask: 1 where velocity counts;
         pedal (hops,): sustain pedal down.
     """
     late, middle = horizons[-1], horizons[len(horizons) // 2]
     onset = np.zeros((hops + late + 2, KEYS), np.float32)  # row i: hop first - late - 1 + i
     offset = np.zeros_like(onset)
     frame, velocity = np.zeros((hops, KEYS), np.float32), np.zeros((hops, KEYS), np.float32)
+    repeated = np.zeros_like(onset)
     origin = first - late - 1
-    for note in played.notes:
+    last = np.full(KEYS, -np.inf)
+    for note in played.notes:  # by onset
         key = int(note["key"])
         _bump(onset[:, key], note["onset_s"] / HOP_S - origin)
+        if note["onset_s"] - last[key] < REPEAT_S:
+            _bump(repeated[:, key], note["onset_s"] / HOP_S - origin)
+        last[key] = note["onset_s"]
         _bump(offset[:, key], note["sounding_end_s"] / HOP_S - origin)
         at = int(note["onset_s"] // HOP_S) - first
         velocity[max(at + horizons[0] - 1, 0) : max(at + late + 2, 0), key] = note["velocity"] / 127
         begin, end = note["onset_s"] / HOP_S - first, note["sounding_end_s"] / HOP_S - first
         frame[max(round(begin), 0) : max(round(end), 0), key] = 1
     rows = {h: slice(late + 1 - h, late + 1 - h + hops) for h in horizons}
-    channels = [onset[rows[h]] for h in horizons]
-    channels += [frame, offset[rows[middle]], velocity, (velocity > 0).astype(np.float32)]
+    weight = 1 + (HARD - 1) * np.where(onset > 0, repeated, _beside(onset))
+    channels = [onset[rows[h]] for h in horizons] + [frame, offset[rows[middle]], velocity]
+    channels += [weight[rows[h]] for h in horizons] + [(velocity > 0).astype(np.float32)]
     pedal = np.zeros(hops, np.float32)
     for down, up in played.pedal:
         pedal[max(round(down / HOP_S) - first, 0) : max(round(up / HOP_S) - first, 0)] = 1
     return np.stack(channels, axis=-1), pedal
+
+
+def _beside(onset: Float32) -> Float32:
+    """Return (rows, 88): the highest of ``onset`` an octave or two away."""
+    padded = np.pad(onset, ((0, 0), (max(OCTAVES), max(OCTAVES))))
+    return np.max([padded[:, max(OCTAVES) + o : max(OCTAVES) + o + KEYS] for o in OCTAVES], axis=0)
 
 
 def _bump(column: Float32, at: float) -> None:

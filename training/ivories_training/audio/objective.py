@@ -36,13 +36,15 @@ class Objective:
         self.weights.assign([1.0 - early * (0.6 - 0.8 * r) for r in rank] + [FRAME, OFFSET])
 
     def keys(self, truth: Any, logits: Any) -> Any:
-        """(B, T, K, C + 1) targets with the velocity mask last, (B, T, K, C) logits -> scalar."""
+        """(B, T, K, C + H + 1) targets and what they count (``labels``), (B, T, K, C) logits -> scalar."""
         truth, logits = truth[:, self.cold_hops :], ops.cast(logits[:, self.cold_hops :], "float32")
-        events = self.horizons + 2
+        events, heads = self.horizons + 2, self.horizons + 3
         loss = _cross_entropy(truth[..., :events], logits[..., :events]) * self.weights
-        velocity = _cross_entropy(truth[..., -2:-1], logits[..., -1:]) * truth[..., -1:]
+        onset = loss[..., : self.horizons] * truth[..., heads:-1]
+        velocity = _cross_entropy(truth[..., events:heads], logits[..., events:heads]) * truth[..., -1:]
         hops = ops.cast(ops.shape(truth)[0] * ops.shape(truth)[1], "float32")
-        return (ops.sum(loss) + VELOCITY * ops.sum(velocity)) / hops
+        found = ops.sum(onset) + ops.sum(loss[..., self.horizons :])
+        return (found + VELOCITY * ops.sum(velocity)) / hops
 
     def pedal(self, truth: Any, logits: Any) -> Any:
         """(B, T) each -> scalar."""

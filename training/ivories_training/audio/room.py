@@ -5,8 +5,10 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from ivories_training.audio.sample_bank import RATE, Float32
+from ivories_training.audio.voices import formant_voice, stock
 
 SPEED_OF_SOUND = 343.0
+TALK_S = 14.0
 EQ_HZ = (30.0, 80.0, 200.0, 500.0, 1200.0, 2800.0, 5000.0, 8000.0)
 
 
@@ -52,32 +54,6 @@ def coloured_noise(length: int, rng: np.random.Generator) -> Float32:
     return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
 
 
-def speech_like(length: int, rng: np.random.Generator) -> Float32:
-    """Return babble of unit power: gliding harmonic bursts under moving formants, with pauses and hisses."""
-    out = np.zeros(length)
-    now = int(rng.uniform(0, RATE / 2))
-    while now < length - RATE // 4:
-        count = int(rng.uniform(0.08, 0.35) * RATE)
-        count = min(count, length - now)
-        time = np.arange(count) / RATE
-        if rng.random() < 0.75:
-            pitch = rng.uniform(85, 280) * 2 ** (
-                rng.normal(0, 0.5) * time + 0.01 * np.sin(2 * np.pi * 5 * time)
-            )
-            phase = 2 * np.pi * np.cumsum(pitch) / RATE
-            burst = sum(np.sin(n * phase) / n for n in range(1, 16))
-            formant = signal.butter(
-                2, [rng.uniform(250, 700), rng.uniform(900, 2800)], "band", fs=RATE, output="sos"
-            )
-            burst = signal.sosfilt(formant, burst)
-        else:
-            hiss = signal.butter(2, rng.uniform(2500, 5000), "high", fs=RATE, output="sos")
-            burst = signal.sosfilt(hiss, rng.normal(size=count)) * 0.4
-        out[now : now + count] += burst * np.hanning(count) * rng.uniform(0.3, 1)
-        now += count + int(rng.exponential(0.12) * RATE)
-    return (out / (np.sqrt(np.mean(out**2)) + 1e-9)).astype(np.float32)
-
-
 def claps(length: int, rng: np.random.Generator) -> Float32:
     """Return claps, taps and clicks: short bursts of filtered noise, unit power."""
     out = np.zeros(length)
@@ -107,15 +83,23 @@ def hum(length: int, rng: np.random.Generator) -> Float32:
 
 
 class Recorder:
-    """A drawn stock of rooms, and everything that happens to a sound before it is samples.
+    """A drawn stock of rooms and of people who talk, and all that happens to a sound before it is samples.
 
     Args:
         rng: draws the stock.
         rooms: how many.
+        voices: how many.
     """
 
-    def __init__(self, rng: np.random.Generator, rooms: int = 40) -> None:
+    def __init__(self, rng: np.random.Generator, rooms: int = 40, voices: int = 120) -> None:
         self.rooms = [impulse_response(rng) for _ in range(rooms)]
+        self.talk = stock(rng, voices, TALK_S)
+
+    def voice(self, length: int, rng: np.random.Generator) -> Float32:
+        """Return talk or song of unit power."""
+        if length > len(self.talk[0]) or rng.random() < 0.3:
+            return formant_voice(length, rng)
+        return np.roll(self.talk[rng.integers(len(self.talk))], rng.integers(RATE))[:length]
 
     def record(self, sound: Float32, rng: np.random.Generator, strength: float = 1.0) -> Float32:
         """Return ``sound`` as recorded somewhere; ``strength`` 0..1 scales how often each effect occurs."""
@@ -139,11 +123,10 @@ class Recorder:
         """Return an excerpt without any piano: noise, talk, claps, hum, or near silence."""
         if rng.random() < 0.2:
             return rng.normal(0, 10 ** (-rng.uniform(60, 96) / 20), length).astype(np.float32)
-        makers = (coloured_noise, speech_like, claps, hum)
-        x = sum(
-            makers[i](length, rng) * rng.uniform(0.1, 1)
-            for i in rng.choice(4, rng.integers(1, 4), replace=False)
-        )
+        makers = (self.voice, coloured_noise, claps, hum)
+        # Every other time a voice alone, the sound most like a piano.
+        chosen = [0] if rng.random() < 0.5 else rng.choice(4, rng.integers(1, 4), replace=False)
+        x = sum(makers[i](length, rng) * rng.uniform(0.1, 1) for i in chosen)
         if rng.random() < 0.5:
             x = signal.oaconvolve(x, self.rooms[rng.integers(len(self.rooms))])[:length]
         x = _equalize(np.asarray(x), rng.normal(0, 4, len(EQ_HZ)))
@@ -155,7 +138,7 @@ class Recorder:
             (coloured_noise, 0.55, 12, 48),
             (hum, 0.15, 20, 50),
             (claps, 0.2, 8, 35),
-            (speech_like, 0.1, 12, 35),
+            (self.voice, 0.15, 5, 35),
         ):
             if rng.random() < chance * strength:
                 swell = 1.0
