@@ -17,10 +17,10 @@ import traceback
 from pathlib import Path
 
 from ivories.datatypes import NoteEvent, NoteKind
-from ivories.sinks import port_node, port_owner, usb_midi
+from ivories.sinks import owner_line, port_node, port_owner, usb_midi
 
 FOLDER = str(Path(usb_midi.__file__).parent)
-REAL_LAUNCH = usb_midi.launch
+REAL_LAUNCH = owner_line.launch
 # What the forked owner's writes may meet besides, each with its probability.
 WRITE_FAULTS = {"short": 0.02, "EAGAIN": 0.005, "EIO": 0.0005}
 
@@ -54,7 +54,7 @@ class Victim:
         """Live; never returns."""
         signal.signal(signal.SIGUSR1, self.on_release)
         logging.disable()
-        usb_midi.launch = self.launch
+        owner_line.launch = self.launch
         sink = None
         try:
             if self.death:

@@ -17,7 +17,7 @@ import types
 from pathlib import Path
 from unittest import mock
 
-from ivories.sinks import port_node, port_owner, usb_midi
+from ivories.sinks import owner_line, port_node, port_owner, usb_midi
 
 KINDS = ("short", "EAGAIN", "EIO")  # what a write to the node may meet
 
@@ -268,8 +268,9 @@ class World:
         for module, names in (
             (port_node, {"os": self, "time": self, "select": self}),
             (port_owner, {"time": self, "select": self}),
-            (usb_midi, {"time": self, "select": self, "socket": line, "threading": thread,
-                        "launch": lambda line, arguments: Owner(self, line, arguments)}),
+            (owner_line, {"time": self, "select": self, "socket": line,
+                          "launch": lambda line, arguments: Owner(self, line, arguments)}),
+            (usb_midi, {"time": self, "threading": thread}),
         ):  # fmt: skip
             for name, value in names.items():
                 stack.enter_context(mock.patch.object(module, name, value))

@@ -15,7 +15,7 @@ from ivories import outputs
 from ivories.config import parse_config
 from ivories.errors import SinkError
 from ivories.keyboard import pitch_of_key
-from ivories.sinks import port_node, usb_midi
+from ivories.sinks import owner_line, port_node
 from ivories.sinks.port_owner import PortOwner
 from ivories.sinks.rawmidi import find_cable, find_gadget
 from ivories.sinks.usb_midi import UsbMidiSink
@@ -113,7 +113,7 @@ class OwnerThread(threading.Thread):
 
 @pytest.fixture
 def owned_here(monkeypatch):
-    monkeypatch.setattr(usb_midi, "launch", OwnerThread)
+    monkeypatch.setattr(owner_line, "launch", OwnerThread)
 
 
 def test_opening_silences_the_receiver_first(host, sink):

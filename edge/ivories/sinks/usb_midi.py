@@ -7,21 +7,17 @@ thread listens to the owner and replaces one that died or hangs.
 
 import contextlib
 import logging
-import select
-import socket
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import Final
 
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import SinkError
 from ivories.sinks.held import HeldNotes
 from ivories.sinks.midi import event_bytes, note_on, sustain
+from ivories.sinks.owner_line import OwnerLine
 from ivories.sinks.port_ledger import ALL_NOTES_OFF, CONTROL_CHANGE
-from ivories.sinks.port_owner import BEAT, CLOSE
+from ivories.sinks.port_owner import BEAT
 
 _log = logging.getLogger(__name__)
 
@@ -33,33 +29,9 @@ STARTING_S: Final = 1.0
 """The same for one that has just been started"""
 START_S: Final = 5.0
 """How long a first owner may take to tell whether the node can be opened"""
-CLOSE_S: Final = 0.4
-"""How long an owner may take to release all and end"""
-PATIENCE_S: Final = 0.02
-"""How long ``send`` waits, once, for an owner with hundreds of messages before it"""
 _FAILURES: Final = 3
 _RETRY_S: Final = 0.2  # between owners after so many that could not even start
 _GLANCE_S: Final = 0.05  # how late an unanswered beat may be noticed
-
-_START: Final = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from ivories.sinks.port_owner import main; main()"
-)
-
-
-def launch(line: socket.socket, arguments: list[str]) -> "subprocess.Popen[bytes]":
-    """Start a port owner at the other end of ``line``; raises ``OSError``.
-
-    Python runs without its site packages, for a start of some tens of milliseconds; in a session of its own,
-    so that a terminal's Ctrl-C goes by.
-    """
-    folder = str(Path(__file__).parents[2])
-    return subprocess.Popen(  # noqa: S603  every word is ours, and there is no shell
-        [sys.executable, "-I", "-S", "-c", _START, folder, str(line.fileno()), *arguments],
-        pass_fds=[line.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
 
 
 class UsbMidiSink:
@@ -92,19 +64,12 @@ class UsbMidiSink:
         self._active_sensing = active_sensing
         self._lock = threading.Lock()  # what is held, and the line
         self._held = HeldNotes()
-        self._line: socket.socket | None = None
-        self._owner: subprocess.Popen[bytes]
+        self._owner: OwnerLine | None = None
         self._release = bytes((CONTROL_CHANGE | channel, ALL_NOTES_OFF, 0))
-        self._behind = False
         self._closed = False
         self._beat_at = 0.0
-        self._unanswered_since: float | None = None
-        self._reports = 0  # of this owner
         self._failures = 0  # owners in a row that never reported
         self._past = (0, 0, 0)  # counters of owners before
-        self._counters = (0, 0, 0)
-        self.state = "absent"
-        """Of the node: ``open``, ``full`` or ``absent``"""
         self.restarted = 0
         """Owners after the first"""
         try:
@@ -124,19 +89,24 @@ class UsbMidiSink:
         )
 
     @property
+    def state(self) -> str:
+        """Of the node: ``open``, ``full`` or ``absent``."""
+        return "absent" if self._owner is None else self._owner.state
+
+    @property
     def refused(self) -> int:
         """Writes that met a full node."""
-        return self._past[0] + self._counters[0]
+        return self._counters()[0]
 
     @property
     def swallowed(self) -> int:
         """Notes that began and ended while the node took nothing."""
-        return self._past[1] + self._counters[1]
+        return self._counters()[1]
 
     @property
     def reopened(self) -> int:
         """Openings after the first of an owner."""
-        return self._past[2] + self._counters[2]
+        return self._counters()[2]
 
     def send(self, event: NoteEvent, state: KeyState) -> None:  # noqa: ARG002  the contract's argument
         """Hand ``event`` to the owner; raises ``SinkError`` if closed."""
@@ -154,8 +124,8 @@ class UsbMidiSink:
         with self._lock:
             self._beat_at = now
             self._put(BEAT)
-            if self._unanswered_since is None:
-                self._unanswered_since = now
+            if self._owner is not None and self._owner.unanswered_since is None:
+                self._owner.unanswered_since = now
 
     def release_all(self) -> None:
         """Let every sounding note end: at once, or first thing when the node takes bytes again."""
@@ -178,37 +148,13 @@ class UsbMidiSink:
                 self._end_owner()
 
     def _put(self, message: bytes) -> None:
-        """Send on the line; the lock is held.
+        """Send to the owner; the lock is held."""
+        if self._owner is not None:
+            self._owner.put(message)
 
-        An owner that cannot keep up hears later, in one message, what is held then. A line that fails is
-        ended: the next owner is told the same.
-        """
-        if self._line is None:
-            return
-        try:
-            if self._behind:
-                self._line.send(self._release + self._as_held())
-                self._behind = False
-                if message != BEAT:
-                    return
-            self._line.send(message)
-        except BlockingIOError:
-            if not self._behind:
-                self._behind = not self._sent_after_all(message)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._line.shutdown(socket.SHUT_RDWR)  # which wakes the watcher
-
-    def _sent_after_all(self, message: bytes) -> bool:
-        assert self._line is not None  # noqa: S101  _put has looked
-        poll = select.poll()
-        poll.register(self._line, select.POLLOUT)
-        poll.poll(PATIENCE_S * 1000)
-        try:
-            self._line.send(message)
-        except OSError:  # a line that has failed fails again
-            return False
-        return True
+    def _counters(self) -> tuple[int, int, int]:
+        past, now = self._past, (0, 0, 0) if self._owner is None else self._owner.counters
+        return past[0] + now[0], past[1] + now[1], past[2] + now[2]
 
     def _as_held(self) -> bytes:
         pedal, keys = self._held.pedal, self._held.keys.items()
@@ -217,17 +163,10 @@ class UsbMidiSink:
 
     def _start(self, *, wait: bool) -> None:
         """Start an owner and tell it the keys as they are; raises ``OSError``."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
         arguments = [self._device, str(self._channel), str(int(wait)), str(int(self._active_sensing))]
-        with theirs:
-            try:
-                self._owner = launch(theirs, arguments)
-            except OSError:
-                ours.close()
-                raise
+        owner = OwnerLine(arguments, lambda: self._release + self._as_held())
         with self._lock:
-            self._line, self._reports, self._unanswered_since, self._behind = ours, 0, None, False
+            self._past, self._owner = self._counters(), owner
             if self._beat_at:
                 self._put(BEAT)  # first: this owner shall watch from its start
             if held := self._as_held():
@@ -236,21 +175,11 @@ class UsbMidiSink:
     def _start_first(self, *, wait: bool) -> None:
         for _ in range(_FAILURES):
             self._start(wait=wait)
-            if self._await_first_report():
+            assert self._owner is not None  # noqa: S101  _start has set it
+            if self._owner.await_report(START_S):
                 return
+            self._give_up("does not start")
         raise SinkError("the process that shall own the MIDI port does not start: see its messages")
-
-    def _await_first_report(self) -> bool:
-        """Return whether the owner reported; it raises ``SinkError`` when it did, but has no node."""
-        assert self._line is not None  # noqa: S101  _start has set it
-        poll = select.poll()
-        poll.register(self._line, select.POLLIN)
-        deadline = time.monotonic() + START_S
-        while not self._reports:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000) or not self._read(self._line):
-                self._give_up("does not start")
-                return False
-        return True
 
     def _watch(self) -> None:
         """Listen to the owner; replace one that died or hangs."""
@@ -258,81 +187,44 @@ class UsbMidiSink:
             self._glance()
 
     def _glance(self) -> None:
-        line = self._line
-        if line is None:
+        owner = self._owner
+        if owner is None or owner.gone:
             self._replace()
             return
-        poll = select.poll()
-        poll.register(line, select.POLLIN)
-        since, limit_s = self._unanswered_since, HANG_S if self._reports else STARTING_S
+        since, limit_s = owner.unanswered_since, HANG_S if owner.reports else STARTING_S
         left = _GLANCE_S if since is None else since + limit_s - time.monotonic()
-        if poll.poll(1 + max(0.0, left) * 1000):
-            if not self._read(line):
+        if owner.wait(0.001 + max(0.0, left)):
+            if not owner.read():
                 self._give_up("died")
-        # Judged after the poll alone: if this process was stopped meanwhile, the answer is there now.
-        elif since is not None and since == self._unanswered_since:
+        # Judged after the wait alone: if this process was stopped meanwhile, the answer is there now.
+        elif since is not None and since == owner.unanswered_since:
             self._give_up("does not answer")
-
-    def _read(self, line: socket.socket) -> bool:
-        """Take the owner's reports; return False when it is gone, raise ``SinkError`` if it cannot start."""
-        while True:
-            try:
-                said = line.recv(4096)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            if not said:
-                return False
-            kind, _, text = said.decode().partition(" ")
-            if kind == "error":
-                raise SinkError(text)
-            if kind == "log":
-                _log.warning("%s", text)
-            else:
-                self.state, *counters = text.split()
-                self._counters = (int(counters[0]), int(counters[1]), int(counters[2]))
-                self._reports += 1
-                self._unanswered_since = None
 
     def _give_up(self, what: str) -> None:
         _log.warning("the owner of the MIDI port %s %s: starting another", self._device, what)
         with self._lock:
-            line, self._line = self._line, None
-        if line is not None:
-            line.close()
-        self._owner.kill()
-        self.state = "absent"
+            if self._owner is not None:
+                self._owner.kill()
 
     def _replace(self) -> None:
-        past, now = self._past, self._counters
-        self._past = (past[0] + now[0], past[1] + now[1], past[2] + now[2])
-        self._counters = (0, 0, 0)
-        self._failures = 0 if self._reports else self._failures + 1
+        previous = self._owner
+        self._failures = 0 if previous is not None and previous.reports else self._failures + 1
         if self._failures > _FAILURES:  # they do not get far: no hurry
             time.sleep(_RETRY_S)
         self.restarted += 1
-        previous = self._owner
         try:
             self._start(wait=True)
         except OSError as error:
             _log.error("the MIDI port's owner cannot be started: %s", error)
-            self._reports = 0
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            previous.wait(timeout=0)
+            if previous is not None:
+                previous.reports = 0  # the next try is one more in a row
+        if previous is not None:
+            previous.reap()
 
     def _end_owner(self) -> bool:
-        """Close the line; return whether the owner ended in order."""
+        """Let the owner end; return whether it did so in order."""
+        if (owner := self._owner) is None:
+            return False
         with self._lock:
-            line, self._line = self._line, None
-        if line is None:
-            return False
-        with contextlib.suppress(OSError):
-            line.send(CLOSE)
-        try:
-            return self._owner.wait(timeout=CLOSE_S) == 0
-        except subprocess.TimeoutExpired:
-            self._owner.kill()
-            return False
-        finally:
-            line.close()
+            line = owner.hang_up()
+        return line is not None and owner.end(line)
