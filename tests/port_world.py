@@ -224,6 +224,9 @@ class World:
     def monotonic(self):
         return self.now
 
+    def monotonic_ns(self):
+        return round(1e9 * self.now)
+
     def sleep(self, seconds):
         self.now += seconds
 

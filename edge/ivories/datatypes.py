@@ -5,7 +5,7 @@ start their clock at 0 for the first sample or frame, so offline and live runs l
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -140,6 +140,9 @@ class NoteEvent:
     """0..1"""
     retracts: bool = False
     """An offset that takes back a ghost onset"""
+    left_ns: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """CLOCK_MONOTONIC nanoseconds at which its bytes left each sink, by the sink's name. The one part that is
+    not known when the event is made: each sink enters its own moment, and nobody changes another's."""
 
 
 @dataclass(frozen=True, slots=True)

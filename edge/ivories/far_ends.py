@@ -120,7 +120,7 @@ class MqttFarEnd:
         try:
             host, port = self._broker.host, self._broker.port
             self._end = _FarEnd("mqtt", host, str(port), f"ivories/{_DEVICE}/note")
-            sink = load("sink", "mqtt")(host=host, port=port, device=_DEVICE, protocol="5")
+            sink = load("sink", "mqtt")(host=host, port=port, device=_DEVICE, protocol="5", one_clock=True)
             self.sink: Sink = sink
             deadline = time.monotonic() + START_S
             while not sink.connected and time.monotonic() < deadline:

@@ -32,7 +32,7 @@ _MIDI, _MQTT = "MIDI bytes", "MQTT subscriber"
 
 @dataclass
 class Mark:
-    """A sink that notes when it is reached: the sinks before it have taken the event by then."""
+    """A sink that notes when it is reached, which as the first of all is the moment of decision."""
 
     name: str
     live: Live | None = None
@@ -102,8 +102,7 @@ def play(app: Application, recording: Recording, truth: Path | None) -> Played:
         except BackendError as error:
             missing.append(f"MQTT is not measured: {error}")
         sinks: list[Sink] = [decided]
-        for end in ends.values():
-            sinks += [end.sink, Mark(f"{end.sink.name} sent")]
+        sinks += [end.sink for end in ends.values()]
         epoch_ns = now_ns() + _LEAD_NS
         live = _live(app, recording, material, sinks, epoch_ns)
         decided.live = live
@@ -154,10 +153,13 @@ def _steps(
     for stage in ("fusion and tracker", "sinks"):
         if stage in times:
             steps["both", stage] = times[stage]
-    for sink in sinks:
-        if isinstance(sink, Mark) and sink is not decided:
-            gone = [(b - a) / MILLISECOND for (a, _), (b, _) in zip(decided.sent, sink.sent, strict=False)]
-            steps["both", f"decided -> {sink.name}"] = np.array(gone)
+    for name in (sink.name for sink in sinks if sink is not decided):
+        gone = [
+            (event.left_ns[name] - t_ns) / MILLISECOND
+            for t_ns, event in decided.sent
+            if name in event.left_ns
+        ]
+        steps["both", f"decided -> left {name}"] = np.array(gone)
     for where, values in late.items():
         steps["both", f"decided -> {where}"] = values[~np.isnan(values)]
     return {key: values for key, values in steps.items() if len(values)}

@@ -43,7 +43,7 @@ def build_sinks(config: Config, models: Mapping[str, str], *, view: bool = False
     _add(
         sinks, "mqtt", "off" if mqtt.enabled == "auto" and not mqtt.host else mqtt.enabled,
         lambda s: s(
-            host=mqtt.host, port=mqtt.port, origin_ns=start_ns, **mqtt_options(config, models)
+            host=mqtt.host, port=mqtt.port, origin_ns=start_ns, one_clock=True, **mqtt_options(config, models)
         ),
     )  # fmt: skip
     if view:

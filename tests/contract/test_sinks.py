@@ -24,12 +24,16 @@ PITCH_OF_NAME = {key_name(key): pitch_of_key(key) for key in range(88)}
 
 
 class Rig:
-    """One sink and ``heard()``: the MIDI-like messages that came out of it, once it is closed."""
+    """One sink and ``heard()``: the MIDI-like messages that came out of it, once it is closed.
 
-    def __init__(self, sink, heard, clean_up=lambda: None):
+    ``at_end``: it lets nothing out before that.
+    """
+
+    def __init__(self, sink, heard, clean_up=lambda: None, *, at_end=False):
         self.sink = sink
         self.heard = heard
         self.clean_up = clean_up
+        self.at_end = at_end
 
 
 def note(kind, pitch, velocity):
@@ -62,12 +66,17 @@ def midi_file_rig(tmp_path, monkeypatch):
     return Rig(
         load("sink", "midi_file")(path=path),
         lambda: [message for message in mido.MidiFile(path) if not message.is_meta],
+        at_end=True,
     )
 
 
 def jsonl_rig(tmp_path, monkeypatch):
     path = tmp_path / "take.jsonl"
-    return Rig(load("sink", "jsonl")(path=path), lambda: list(map(of_json, path.read_text().splitlines())))
+    return Rig(
+        load("sink", "jsonl")(path=path),
+        lambda: list(map(of_json, path.read_text().splitlines())),
+        at_end=True,
+    )
 
 
 def terminal_rig(tmp_path, monkeypatch):
@@ -166,6 +175,24 @@ def test_notes_come_out_with_pitch_and_velocity(rig):
     heard = [m for m in rig.heard() if m.type == "note_on" or (m.type == "note_off" and m.velocity != 64)]
     messages = [m.bytes() for m in heard]
     assert messages == [[0x90, 21, 1], [0x90, 108, 127], [0x80, 21, 33], [0x80, 108, 44]]
+
+
+def test_every_event_learns_when_it_left(rig):
+    player, events, begun_ns = Player(rig.sink), [onset(3), pedal(90), offset(3), onset(80)], []
+    for event in events:
+        begun_ns.append(time.monotonic_ns())
+        player.play(event)
+    rig.sink.close()
+    left = [event.left_ns for event in events]
+    if rig.at_end:
+        assert left == [{}] * len(events)
+        return
+    assert [list(names) for names in left] == [[rig.sink.name]] * len(events)
+    moments = [names[rig.sink.name] for names in left]
+    assert moments == sorted(moments)
+    assert all(
+        begun <= moment <= time.monotonic_ns() for begun, moment in zip(begun_ns, moments, strict=True)
+    )
 
 
 def test_nothing_sounds_after_release_all(rig):

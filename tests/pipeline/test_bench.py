@@ -176,10 +176,12 @@ def test_known_notes_leave_after_they_sound_and_arrive_after_they_left(models, t
     assert 5 < np.median(decided) < 500
     assert (at_port > decided).all()
     gone = played.steps["both", "decided -> MIDI bytes"]
-    left = played.steps["both", "decided -> usb_midi sent"]
+    left = played.steps["both", "decided -> left usb_midi"]
     assert len(gone) >= 2 * played.right  # onsets and offsets
     assert gone.min() > 0
+    assert len(left) == len(gone)
     assert left.min() > 0
+    assert np.median(left) < np.median(gone) + 1  # the port's own word agrees with who listens at it
     assert played.steps["audio", "capture"].min() > 0
     assert len(played.onsets["video", "decided"]) == 0
 

@@ -25,8 +25,10 @@ GRAFANA = json.loads((FOLDER / "grafana.json").read_text())
 
 
 def stats():
-    tally = Tally()
-    tally.apply(onset(40))
+    tally = Tally(one_clock=True)
+    event = onset(40)
+    event.left_ns["usb_midi"] = event.t_ns + 50_000_000
+    tally.apply(event)
     controls = Controls(
         health=lambda: {"microphone": 1.0, "camera": 0.5}, lost=lambda: {"frames": 1, "evidence": 2}
     )
@@ -61,6 +63,7 @@ def test_the_samples_cover_every_field():
     for name, sample in SAMPLES.items():
         assert isinstance(sample, MESSAGES[name])
     assert SAMPLES["stats"].delay_ms is not None
+    assert SAMPLES["stats"].left_ms["usb_midi"].p50 == 50.0
 
 
 class TestNodeRed:

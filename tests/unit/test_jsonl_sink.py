@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 
@@ -59,6 +60,21 @@ def test_live_lines_can_be_read_at_once_and_are_appended(tmp_path):
         assert len(lines(path)) == before + 1
         sink.close()
     assert len(lines(path)) == 4
+
+
+def test_a_live_line_tells_when_it_left(tmp_path):
+    path = tmp_path / "log.jsonl"
+    origin_ns = time.monotonic_ns() - 10**9
+    sink = JsonLinesSink(path=path, live=True, origin_ns=origin_ns, one_clock=True)
+    event = onset(39)
+    event.left_ns["usb_midi"] = origin_ns + 1_500_000_000
+    Player(sink).play(event)
+    (line,) = lines(path)
+    assert line["left_s"] == {
+        "usb_midi": 1.5, "jsonl": pytest.approx((event.left_ns["jsonl"] - origin_ns) / 1e9, abs=1e-6)
+    }  # fmt: skip
+    assert origin_ns + 10**9 <= event.left_ns["jsonl"] <= time.monotonic_ns()
+    sink.close()
 
 
 def test_a_dash_is_standard_output(capfdbinary):

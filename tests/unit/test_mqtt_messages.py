@@ -53,12 +53,17 @@ def state_with(keys):
 
 def test_the_example_of_a_note_has_exactly_the_fields_that_are_sent_and_explained():
     example = json.loads(re.search(r"`note`:\n\n```json\n(.*?)```", PAGE, re.DOTALL)[1])
-    message = note_message(onset(48, 12.3456, 77), 0, 512)
+    played = onset(48, 12.3456, 77)
+    played.left_ns.update(alsa_seq=12_383_900_000, mqtt=12_384_000_000)
+    message = note_message(played, 0, 512, one_clock=True)
+    assert message.left_s == example["left_s"]
     assert list(plain(message)) == list(example)
     for field in plain(message):
         assert re.search(rf"^\| `{field}` \|", PAGE, re.MULTILINE), field
     for event in (onset(48), pedal(90)):
         whole(note_message(event, 0, 1))
+        event.left_ns["mqtt"] = 1
+        assert "left_s" not in plain(note_message(event, 0, 1)), "a recording has a clock of its own"
 
 
 def test_the_example_of_the_keys_has_exactly_the_fields_that_are_sent():

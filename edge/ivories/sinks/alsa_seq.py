@@ -12,6 +12,7 @@ import struct
 import threading
 from typing import Any, Final
 
+from ivories.clock import now_ns
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import BackendError, SinkError
 from ivories.sinks.midi import event_bytes
@@ -85,6 +86,7 @@ class AlsaSequencerSink:
                 raise SinkError(f"the sequencer port {self._port_name} is closed: no note can be sent")
             self._ledger.record(event_bytes(event, channel=self._channel))
             self._drain()
+            event.left_ns[self.name] = now_ns()
 
     def release_all(self) -> None:
         """Let every sounding note end."""

@@ -7,7 +7,11 @@ from ivories.datatypes import KeyState, NoteEvent
 
 
 class Sink(Protocol):
-    """Takes notes and key states at once. ``send`` never blocks the music for longer than a port write."""
+    """Takes notes and key states at once. ``send`` never blocks the music for longer than a port write.
+
+    As soon as it knows when the bytes of an event left, it enters that into ``event.left_ns`` under its name,
+    from whatever thread. A sink whose events wait for the end of a take, as in a file, enters nothing.
+    """
 
     name: str
 

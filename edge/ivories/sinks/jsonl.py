@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from ivories.clock import now_ns
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import SinkError
 from ivories.sinks.atomic_file import AtomicFile
@@ -23,14 +24,23 @@ class JsonLinesSink:
 
     name = "jsonl"
 
-    def __init__(self, *, path: str | Path, live: bool = False, origin_ns: int = 0) -> None:
-        """Open ``path``; times count from ``origin_ns``.
+    def __init__(
+        self, *, path: str | Path, live: bool = False, origin_ns: int = 0, one_clock: bool = False
+    ) -> None:
+        """Open ``path``.
+
+        Args:
+            path: the file, or ``-``.
+            live: write every line at once.
+            origin_ns: time called 0 in the lines.
+            one_clock: the events' times are CLOCK_MONOTONIC, not those of a recording.
 
         Raises:
             SinkError: the file cannot be written.
         """
         self._path = str(path)
         self._origin_ns = origin_ns
+        self._one_clock = one_clock
         self._encoder = msgspec.json.Encoder()
         self._held = HeldNotes()
         self._lines = 0
@@ -93,8 +103,11 @@ class JsonLinesSink:
                     self._file.close()
 
     def _write(self, event: NoteEvent) -> None:
+        if self._live:
+            event.left_ns[self.name] = now_ns()  # before, so that the line can tell
+        record = NoteRecord.of(event, self._origin_ns, one_clock=self._one_clock)
         try:
-            self._file.write(self._encoder.encode(NoteRecord.of(event, self._origin_ns)) + b"\n")
+            self._file.write(self._encoder.encode(record) + b"\n")
             if self._live:
                 self._file.flush()
         except OSError as error:

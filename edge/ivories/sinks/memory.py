@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ivories.clock import now_ns
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import SinkError
 from ivories.sinks.held import HeldNotes
@@ -32,6 +33,7 @@ class MemorySink:
         self.held.apply(event)
         self.events.append(event)
         self.states.append(state)
+        event.left_ns[self.name] = now_ns()
 
     def release_all(self) -> None:
         """Remember an offset of every held key."""

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from ivories.clock import now_ns
 from ivories.controls import Controls
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import SinkError
@@ -63,6 +64,7 @@ class MqttSink:
         stats_s: float = 60.0,
         models: Mapping[str, str] | None = None,
         origin_ns: int = 0,
+        one_clock: bool = False,
     ) -> None:
         """Start connecting in the background.
 
@@ -85,15 +87,17 @@ class MqttSink:
             stats_s: time from one message on the topic ``stats`` to the next.
             models: name -> fingerprint or version, shown in the topic ``info``.
             origin_ns: sensor time called 0 in the messages.
+            one_clock: sensor times are CLOCK_MONOTONIC, not those of a recording.
 
         Raises:
             ConfigError: a name cannot be part of a topic, or a file is missing, unfit or readable by others.
         """
         self._base = topic_base(prefix, device)
         self._origin_ns = origin_ns
+        self._one_clock = one_clock
         self._birth = f"{discovery_prefix}/status" if home_assistant else ""
         self._desk = CommandDesk(self._base)
-        self._tally = Tally()
+        self._tally = Tally(one_clock=one_clock)
         self._stats_s = stats_s
         self._stats_due_s = time.monotonic() + stats_s
         self._patience_s = min(1.0, stats_s)
@@ -235,11 +239,15 @@ class MqttSink:
                 note = self._queue.get()
             if note is None:
                 return True
-            message = note_message(note.event, self._origin_ns, note.sequence)
+            left_ns = note.event.left_ns
+            left_ns[self.name] = now_ns()  # so that the message can tell, to the time of making it
+            message = note_message(note.event, self._origin_ns, note.sequence, one_clock=self._one_clock)
             if not self._link.publish(f"{self._base}/note", self._encode(message)):
+                del left_ns[self.name]
                 with self._lock:
                     self._queue.put_back(note)
                 return False
+            left_ns[self.name] = now_ns()
             self.published += 1
 
     def _publish_retained(self) -> bool:

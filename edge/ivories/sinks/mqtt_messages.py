@@ -22,7 +22,7 @@ Count = Annotated[int, Meta(ge=0)]
 WallClock = Annotated[float, Meta(description="seconds since 1970 when the message was made")]
 
 
-class NoteMessage(NoteRecord, frozen=True):
+class NoteMessage(NoteRecord, frozen=True, kw_only=True):
     """``note``: one onset, offset or pedal move."""
 
     sequence: Annotated[int, Meta(ge=1, description="counts all events since the start")]
@@ -66,7 +66,7 @@ class InfoMessage(msgspec.Struct, frozen=True):
 
 
 class DelaySpread(msgspec.Struct, frozen=True):
-    """Decision delays in milliseconds; a negative one was seen before it sounded."""
+    """Delays in milliseconds; a negative one was seen before it sounded."""
 
     notes: Annotated[int, Meta(ge=1, description="onsets that these figures are of")]
     p50: float
@@ -81,6 +81,10 @@ class StatsMessage(msgspec.Struct, frozen=True):
     notes: Annotated[int, Meta(ge=0, description="onsets, those taken back included")]
     retractions: Annotated[int, Meta(ge=0, description="onsets that were taken back")]
     delay_ms: Annotated[DelaySpread | None, Meta(description="of the onsets since the last stats")]
+    left_ms: Annotated[
+        dict[str, DelaySpread],
+        Meta(description="way out -> from the sound of these onsets to their bytes leaving there"),
+    ]
     published: Annotated[int, Meta(ge=0, description="events that the broker was given")]
     dropped: Annotated[int, Meta(ge=0, description="events that the broker was away too long to take")]
     connections: Annotated[int, Meta(ge=0, description="to the broker")]
@@ -126,9 +130,9 @@ def unix_s() -> float:
     return round(time.time(), 6)
 
 
-def note_message(event: NoteEvent, origin_ns: int, sequence: int) -> NoteMessage:
+def note_message(event: NoteEvent, origin_ns: int, sequence: int, *, one_clock: bool = False) -> NoteMessage:
     """Return the record of ``event`` with its number (a gap tells of drops) and the wall clock."""
-    record = msgspec.structs.asdict(NoteRecord.of(event, origin_ns))
+    record = msgspec.structs.asdict(NoteRecord.of(event, origin_ns, one_clock=one_clock))
     return NoteMessage(**record, sequence=sequence, unix_s=unix_s())
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,25 +12,31 @@ from ivories.controls import Controls
 from ivories.datatypes import NoteEvent, NoteKind
 from ivories.sinks.mqtt_messages import DelaySpread, StatsMessage, unix_s
 
-_DELAYS: Final = 4096  # kept between two messages: a minute of 68 notes per second
+_ONSETS: Final = 4096  # kept between two messages: a minute of 68 notes per second
 
 
 class Tally:
     """Counts events as they are sent, whatever becomes of them at the broker."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start at zero; ``clock`` returns seconds."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, one_clock: bool = False) -> None:
+        """Start at zero.
+
+        Args:
+            clock: returns seconds.
+            one_clock: the events' times are CLOCK_MONOTONIC, not those of a recording.
+        """
         self._clock = clock
+        self._one_clock = one_clock
         self._start_s = clock()
         self._notes = 0
         self._retractions = 0
-        self._delays_ms: deque[float] = deque(maxlen=_DELAYS)
+        self._onsets: deque[NoteEvent] = deque(maxlen=_ONSETS)
 
     def apply(self, event: NoteEvent) -> None:
         """Take one event into account."""
         if event.kind is NoteKind.ONSET:
             self._notes += 1
-            self._delays_ms.append((event.decided_ns - event.t_ns) / MILLISECOND)
+            self._onsets.append(event)
         elif event.retracts:
             self._retractions += 1
 
@@ -38,12 +44,15 @@ class Tally:
         self, controls: Controls | None, *, published: int, dropped: int, connections: int
     ) -> StatsMessage:
         """Return the counts so far, the gauges in ``controls``, and the delays since the last message."""
+        onsets = list(self._onsets)
+        self._onsets.clear()
         health = controls.health() if controls else {}
-        message = StatsMessage(
+        return StatsMessage(
             uptime_s=round(self._clock() - self._start_s, 1),
             notes=self._notes,
             retractions=self._retractions,
-            delay_ms=self._spread(),
+            delay_ms=_spread([event.decided_ns - event.t_ns for event in onsets]) if onsets else None,
+            left_ms=_left(onsets) if self._one_clock else {},
             published=published,
             dropped=dropped,
             connections=connections,
@@ -51,11 +60,17 @@ class Tally:
             lost=dict(controls.lost()) if controls else {},
             unix_s=unix_s(),
         )
-        self._delays_ms.clear()
-        return message
 
-    def _spread(self) -> DelaySpread | None:
-        if not self._delays_ms:
-            return None
-        p50, p95, most = (round(float(x), 1) for x in np.percentile(self._delays_ms, [50, 95, 100]))
-        return DelaySpread(len(self._delays_ms), p50, p95, most)
+
+def _left(onsets: Sequence[NoteEvent]) -> dict[str, DelaySpread]:
+    """Return, by way out, how long after the sound the bytes of ``onsets`` left, where that is known."""
+    delays_ns: dict[str, list[int]] = {}
+    for event in onsets:
+        for sink, t_ns in tuple(event.left_ns.items()):
+            delays_ns.setdefault(sink, []).append(t_ns - event.t_ns)
+    return {sink: _spread(values) for sink, values in delays_ns.items()}
+
+
+def _spread(delays_ns: Sequence[int]) -> DelaySpread:
+    p50, p95, most = (round(float(x) / MILLISECOND, 1) for x in np.percentile(delays_ns, [50, 95, 100]))
+    return DelaySpread(len(delays_ns), p50, p95, most)

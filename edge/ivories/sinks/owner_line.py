@@ -7,12 +7,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from ivories.errors import SinkError
-from ivories.sinks.port_owner import BEAT, CLOSE
+from ivories.sinks.port_owner import BEAT, CLOSE, LEFT
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class OwnerLine:
         self._line: socket.socket | None = ours
         self._as_held = as_held
         self._behind = False
+        self._sent = 0  # messages with MIDI, counted as the owner does
+        self._on_the_way: deque[tuple[int, Callable[[int], None]]] = deque(maxlen=LEFT)
         self.state = "absent"
         """Of the node: ``open``, ``full`` or ``absent``"""
         self.counters = (0, 0, 0)
@@ -81,35 +84,47 @@ class OwnerLine:
         """Whether it was ended, or given up."""
         return self._line is None
 
-    def put(self, message: bytes) -> None:
+    def put(self, message: bytes, left: Callable[[int], None] | None = None) -> None:
         """Send ``message``.
 
         An owner that cannot keep up hears later, in one message, what is held then. A line that fails is
         ended, which the listener notices: the next owner is told the same.
+
+        Args:
+            message: whole MIDI messages, or one of the owner's own.
+            left: called by the listener with the CLOCK_MONOTONIC nanoseconds at which the node had it all;
+                never called when it had to wait.
         """
         if self._line is None:
             return
         try:
             if self._behind:
-                self._line.send(self._as_held())
+                self._send(self._line, self._as_held())
                 self._behind = False
                 if message != BEAT:
                     return
-            self._line.send(message)
+            self._send(self._line, message, left)
         except BlockingIOError:
             if not self._behind:
-                self._behind = not self._sent_after_all(message)
+                self._behind = not self._sent_after_all(message, left)
         except OSError:
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)  # which wakes the listener
 
-    def _sent_after_all(self, message: bytes) -> bool:
+    def _send(self, line: socket.socket, message: bytes, left: Callable[[int], None] | None = None) -> None:
+        line.send(message)
+        if message != BEAT:
+            self._sent += 1
+            if left is not None:
+                self._on_the_way.append((self._sent, left))
+
+    def _sent_after_all(self, message: bytes, left: Callable[[int], None] | None) -> bool:
         assert self._line is not None  # noqa: S101  put has looked
         poll = select.poll()
         poll.register(self._line, select.POLLOUT)
         poll.poll(PATIENCE_S * 1000)
         try:
-            self._line.send(message)
+            self._send(self._line, message, left)
         except OSError:  # a line that has failed fails again
             return False
         return True
@@ -132,8 +147,9 @@ class OwnerLine:
 
     def read(self) -> bool:
         """Take its reports; return False when it is gone, raise ``SinkError`` if it cannot start."""
-        if (line := self._line) is None:
-            return False
+        return self._line is not None and self._take(self._line)
+
+    def _take(self, line: socket.socket) -> bool:
         while True:
             try:
                 said = line.recv(4096)
@@ -148,11 +164,20 @@ class OwnerLine:
                 raise SinkError(text)
             if kind == "log":
                 _log.warning("%s", text)
+            elif kind == "left":
+                self._enter(text)
             else:
                 self.state, *counters = text.split()
                 self.counters = (int(counters[0]), int(counters[1]), int(counters[2]))
                 self.reports += 1
                 self.unanswered_since = None
+
+    def _enter(self, left: str) -> None:
+        for number, t_ns in (map(int, entry.split(":")) for entry in left.split()):
+            while self._on_the_way and self._on_the_way[0][0] <= number:
+                sent, enter = self._on_the_way.popleft()
+                if sent == number:
+                    enter(t_ns)
 
     def hang_up(self) -> "socket.socket | None":
         """Take the line away from all who would use it, and return it; None when it was gone."""
@@ -176,9 +201,13 @@ class OwnerLine:
         with contextlib.suppress(OSError):
             line.send(CLOSE)
         try:
-            return self._process.wait(timeout=CLOSE_S) == 0
+            status = self._process.wait(timeout=CLOSE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return False
+        else:
+            with contextlib.suppress(SinkError):
+                self._take(line)  # what it still said
+            return status == 0
         finally:
             line.close()

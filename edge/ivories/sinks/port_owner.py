@@ -3,7 +3,9 @@
 It hears MIDI on a line (one end of a ``SOCK_SEQPACKET`` pair, so that no message arrives in part): events,
 all-notes-off to release everything, ``BEAT`` while the application makes progress, ``CLOSE`` at the end. When
 the line ends or the beat stops, it lets every sounding note go. It answers with sentences in UTF-8: ``state
-STATE REFUSED SWALLOWED REOPENED`` after every beat and change, ``log SENTENCE``, ``error SENTENCE``.
+STATE REFUSED SWALLOWED REOPENED`` after every beat and change, ``log SENTENCE``, ``error SENTENCE``, and
+before the answer to a beat ``left NUMBER:NS NUMBER:NS ...``: when the node had taken which message, those
+with MIDI being counted from 1. Told so late, it costs the notes nothing.
 
 Started by ``ivories.sinks.usb_midi``; it imports no library and little of Python's own.
 """
@@ -16,6 +18,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from typing import Final
 
 from ivories.errors import SinkError
@@ -29,6 +32,8 @@ LINGER_S: Final = 0.5
 """How long the offsets of an application that died are kept for a node that is full or away"""
 CLOSE_S: Final = 0.1
 """The same after an orderly end"""
+LEFT: Final = 128
+"""Messages whose moment may wait for the next beat; those of older ones are forgotten"""
 PREDECESSOR_S: Final = 1.0
 """How long another owner may take to give the node back"""
 
@@ -55,6 +60,8 @@ class PortOwner:
         self._lost = False
         self._leave_at: float | None = None
         self._told = ""
+        self._heard = 0  # messages with MIDI
+        self._left: deque[tuple[int, int]] = deque(maxlen=LEFT)
 
     def run(self, *, wait: bool) -> bool:
         """Own the node until the line ends; return whether it could be opened at the start.
@@ -121,6 +128,7 @@ class PortOwner:
             if not heard:
                 self._leave(LINGER_S)
             elif heard == CLOSE:
+                self._tell_left()
                 self._leave(CLOSE_S)
             else:
                 self._hear(heard)
@@ -131,11 +139,15 @@ class PortOwner:
             self._lost = False
         if heard == BEAT:
             self._beat_at = time.monotonic()
+            self._tell_left()
             self._report()
             return
         if self._beat_at is not None:
             self._beat_at = time.monotonic()
         self._node.send(heard)
+        self._heard += 1
+        if self._node.state == "open":  # else it waits, and may never go
+            self._left.append((self._heard, time.monotonic_ns()))
 
     def _watch_beat(self) -> None:
         if self._beat_at is None or self._lost or self._leave_at is not None:
@@ -160,6 +172,11 @@ class PortOwner:
             return
         self._told = node.state
         self._say(f"state {node.state} {node.refused} {node.swallowed} {node.reopened}")
+
+    def _tell_left(self) -> None:
+        if self._left:
+            self._say("left " + " ".join(f"{number}:{t_ns}" for number, t_ns in self._left))
+            self._left.clear()
 
     def _say(self, sentence: str) -> None:
         with contextlib.suppress(OSError):  # nobody listens: what counts is the node

@@ -14,7 +14,7 @@ Pitch = Annotated[int, Meta(ge=21, le=108)]
 SevenBits = Annotated[int, Meta(ge=0, le=127)]
 
 
-class NoteRecord(msgspec.Struct, frozen=True):
+class NoteRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The JSON form of one ``NoteEvent``."""
 
     kind: Annotated[NoteKind, Meta(description="onset, offset (the key is let go) or pedal")]
@@ -29,10 +29,18 @@ class NoteRecord(msgspec.Struct, frozen=True):
     delay_ms: Annotated[float, Meta(description="decided_s - t_s in milliseconds")]
     confidence: Annotated[float, Meta(ge=0, le=1)]
     retracts: Annotated[bool, Meta(description="this offset takes back an onset that was a mistake")]
+    left_s: Annotated[
+        dict[str, float],
+        Meta(description="way out -> seconds on the same clock when its bytes left, where known by now"),
+    ] = msgspec.field(default_factory=dict)
 
     @classmethod
-    def of(cls, event: NoteEvent, origin_ns: int = 0) -> "NoteRecord":
-        """Return the record of ``event`` with times counted from ``origin_ns``, rounded to microseconds."""
+    def of(cls, event: NoteEvent, origin_ns: int = 0, *, one_clock: bool = False) -> "NoteRecord":
+        """Return the record of ``event`` with times counted from ``origin_ns``, rounded to microseconds.
+
+        ``one_clock``: tell when it left; its own times are CLOCK_MONOTONIC too, not those of a recording.
+        """
+        left_ns = dict(event.left_ns) if one_clock else {}  # another thread may enter more meanwhile
         pedal = event.kind is NoteKind.PEDAL
         return cls(
             kind=event.kind,
@@ -45,6 +53,7 @@ class NoteRecord(msgspec.Struct, frozen=True):
             delay_ms=round((event.decided_ns - event.t_ns) / clock.MILLISECOND, 3),
             confidence=round(event.confidence, 4),
             retracts=event.retracts,
+            left_s={sink: round(clock.seconds(t_ns - origin_ns), 6) for sink, t_ns in left_ns.items()},
         )
 
 

@@ -111,30 +111,41 @@ class TerminalSink:
         while not self._closed or self._events:
             self._news.wait()
             self._news.clear()
-            lines = []
-            while self._events:
-                lines.append(event_line(self._events.popleft(), self._origin_ns))
-                self._shown += 1
+            events = self._waiting()
+            lines = "\n".join(event_line(event, self._origin_ns) for event in events)
             with contextlib.suppress(OSError):
-                self.console.print("\n".join(lines), soft_wrap=True, markup=False) if lines else None
+                self.console.print(lines, soft_wrap=True, markup=False) if lines else None
+                self._left(events)
 
     def _show_live(self, live: Live) -> None:
         while True:
             last = self._closed
             self._news.clear()
-            while self._events:
-                self._view.take(self._events.popleft())
-                self._shown += 1
+            events = self._waiting()
+            for event in events:
+                self._view.take(event)
             state, decided_ns, arrived = self._latest
             # Between events the roll goes on with the wall clock, as the sensors do.
             ahead_ns = 0 if last else clock.nanoseconds(time.monotonic() - arrived)
             self._view.show(None if last else state, decided_ns + ahead_ns)
             live.refresh()
+            self._left(events)
             if last:
                 return
             time.sleep(REFRESH_S)
             if not self._view.moving:
                 self._news.wait()
+
+    def _waiting(self) -> list[NoteEvent]:
+        events = []
+        while self._events:
+            events.append(self._events.popleft())
+            self._shown += 1
+        return events
+
+    def _left(self, events: list[NoteEvent]) -> None:
+        for event in events:
+            event.left_ns[self.name] = clock.now_ns()
 
 
 def event_line(event: NoteEvent, origin_ns: int) -> str:

@@ -9,6 +9,8 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ivories.datatypes import KeyState, NoteEvent
@@ -114,7 +116,8 @@ class UsbMidiSink:
             if self._closed:
                 raise SinkError(f"the MIDI port {self._device} is closed: no note can be sent")
             self._held.apply(event)
-            self._put(event_bytes(event, channel=self._channel))
+            left = partial(event.left_ns.__setitem__, self.name)
+            self._put(event_bytes(event, channel=self._channel), left)
 
     def beat(self) -> None:
         """Tell the owner that the application makes progress; from the first beat on it must go on."""
@@ -147,10 +150,10 @@ class UsbMidiSink:
                 self._start(wait=False)
                 self._end_owner()
 
-    def _put(self, message: bytes) -> None:
+    def _put(self, message: bytes, left: Callable[[int], None] | None = None) -> None:
         """Send to the owner; the lock is held."""
         if self._owner is not None:
-            self._owner.put(message)
+            self._owner.put(message, left)
 
     def _counters(self) -> tuple[int, int, int]:
         past, now = self._past, (0, 0, 0) if self._owner is None else self._owner.counters
