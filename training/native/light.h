@@ -21,6 +21,7 @@ typedef struct {
   const ivt_bins *above; /* capsules near enough to darken the plane below */
   float top;             /* nothing of the keyboard but the fallboard is higher */
   float front_top;       /* and nothing in front of the black keys higher than this */
+  float white_top;       /* no white key is higher than this */
   float low;             /* tops of white keys at rest are higher than this */
 } ivt_scene;
 

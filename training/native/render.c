@@ -71,7 +71,9 @@ static float trace(const ivt_scene *s, const float eye[3], const float ray[3], u
     const float fine = IVT_LATERAL_MM / (slope + 0.01f);
     float step = 0.6f * clear > fine ? 0.6f * clear : fine;
     if (step > clear) step = clear;
-    z -= step + 1e-3f;
+    /* A gap is narrow and deep: a step as long as it is deep would end inside the key behind it. */
+    const float most = z > s->white_top ? fminf(3.0f * fine, z - s->white_top) : fine;
+    z -= fminf(step, most) + 1e-3f;
   }
   if (hand && !hit) {
     for (int i = 0; i < 3; i++) p[i] = eye[i] + near * ray[i];
@@ -213,9 +215,10 @@ int ivt_render(const ivt_picture *picture) {
                                1.0f / (body->white_length - body->white_pivot),
                                1.0f / (body->black_length - body->black_pivot)};
       const float top = fmaxf(body->black_height, fmaxf(body->cheek_height, body->slip_height)) + 1.0f;
-      float front_top = fmaxf(body->cheek_height, body->slip_height), low = 0.0f;
+      float front_top = fmaxf(body->cheek_height, body->slip_height), low = 0.0f, white_top = 0.0f;
       for (int k = 0; k < IVT_KEYS; k++) {
         front_top = fmaxf(front_top, picture->keys[k].level);
+        white_top = fmaxf(white_top, picture->keys[k].level);
         low = fminf(low, picture->keys[k].level);
       }
       scenes[i] = (ivt_scene){.picture = picture,
@@ -225,6 +228,7 @@ int ivt_render(const ivt_picture *picture) {
                               .above = &above,
                               .top = top,
                               .front_top = front_top + 0.2f,
+                              .white_top = white_top,
                               .low = low - 0.3f};
     }
     trace_all(picture, scenes, &tiles);

@@ -16,7 +16,7 @@ from ivories_training.performances import Performance
 HOP_S = 0.01
 REPEAT_S = 0.4
 HARD = 2.0
-"""Weight of what is heard worst: an onset soon after the last on its key, silence an octave or two beside one"""
+"""Weight of what is heard worst: an onset soon after its key's last, silence an octave or two beside one"""
 OCTAVES = (-24, -12, 12, 24)
 Float32 = NDArray[np.float32]
 

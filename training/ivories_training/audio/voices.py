@@ -1,4 +1,4 @@
-"""People who talk: what a microphone in a living room hears most, and a piano transcriber mistakes most easily.
+"""People who talk: what a living room's microphone hears most, and most easily mistakes for a piano.
 
 espeak-ng says invented words in many languages and voices; without it, and for singing, a voice is made from
 formants here.
@@ -22,9 +22,31 @@ LANGUAGES = ("en-us", "en-gb", "de", "fr-fr", "it", "es", "nl", "pl", "pt-br", "
 VARIANTS = ("", "+m1", "+m3", "+m5", "+m7", "+f1", "+f3", "+f4", "+klatt", "+klatt4", "+croak", "+linda")
 UNHEARD = (("sv", "+m2"), ("hu", "+f2"), ("el", "+m4"), ("tr", "+f5"), ("da", "+klatt2"), ("ja", "+m6"))
 """Languages and voices that no training excerpt holds"""
-_PARTS = (
-    "b br d dr f fl g gr h k kl l m n p pr r s st t tr v z sh".split(),
-    "a e i o u ai au ee oo ea".split(),
+_SOUNDS = (
+    (
+        "b",
+        "br",
+        "d",
+        "dr",
+        "f",
+        "fl",
+        "g",
+        "h",
+        "k",
+        "kl",
+        "l",
+        "m",
+        "n",
+        "p",
+        "pr",
+        "r",
+        "s",
+        "sh",
+        "t",
+        "v",
+        "z",
+    ),
+    ("a", "e", "i", "o", "u", "ai", "au", "ee", "oo", "ea"),
     ("", "", "n", "r", "s", "l", "t", "m"),
 )
 
@@ -34,9 +56,12 @@ def spoken(voice: str, length: int, rng: np.random.Generator) -> Float32 | None:
     program = shutil.which(SPEAKER)
     if program is None:
         return None
-    words = ["".join(str(rng.choice(p)) for _ in range(rng.integers(1, 4)) for p in _PARTS) for _ in range(60)]
+    words = [
+        "".join(str(rng.choice(sounds)) for _ in range(rng.integers(1, 4)) for sounds in _SOUNDS)
+        for _ in range(60)
+    ]
     text = " ".join(word + str(rng.choice(["", "", "", "", ",", ".", "?"])) for word in words)
-    said = subprocess.run(
+    said = subprocess.run(  # noqa: S603 - nothing in it comes from outside
         [program, "-v", voice, "-s", str(rng.integers(110, 210)), "-p", str(rng.integers(15, 85)),
          "--stdout", text],
         capture_output=True, check=True, timeout=60,
@@ -49,7 +74,7 @@ def spoken(voice: str, length: int, rng: np.random.Generator) -> Float32 | None:
 
 
 def stock(rng: np.random.Generator, count: int, seconds: float) -> Sequence[Float32]:
-    """Return ``count`` drawn stretches of talk, unit power each; formant voices where espeak-ng is missing."""
+    """Return ``count`` drawn stretches of talk, unit power each; from formants where espeak-ng is missing."""
     length, drawn = round(seconds * RATE), []
     for _ in range(count):
         voice = str(rng.choice(LANGUAGES)) + str(rng.choice(VARIANTS))
@@ -59,7 +84,7 @@ def stock(rng: np.random.Generator, count: int, seconds: float) -> Sequence[Floa
 
 
 def formant_voice(length: int, rng: np.random.Generator) -> Float32:
-    """Return a voice of unit power that talks or sings: syllables of gliding pitch under formants, hisses, pauses."""
+    """Return a voice of unit power that talks or sings: gliding syllables under formants, hisses, pauses."""
     out = np.zeros(length)
     speaker, sings = rng.uniform(80, 330), rng.random() < 0.5
     now = int(rng.uniform(0, RATE / 2))

@@ -31,11 +31,13 @@ class Look:
     """False: a robot's open frame"""
     nail: float
     """albedo factor of the fingertips"""
+    joint: float
+    """albedo factor of every other limb: a robot's joints, rings, plasters"""
 
 
 def random_look(rng: np.random.Generator) -> Look:
     """Draw skin from dark to pale, robots and cartoons included."""
-    odd = rng.random() < 0.12
+    odd = rng.random() < 0.2
     return Look(
         skin=float(rng.uniform(0.02, 1.0) if odd else rng.uniform(0.1, 0.75)),
         sleeve=float(rng.uniform(0.01, 0.9)),
@@ -45,8 +47,9 @@ def random_look(rng: np.random.Generator) -> Look:
         knuckle_behind=float(rng.uniform(55, 85)),
         curl=float(rng.uniform(2, 24)),
         sleeve_behind=float(rng.uniform(0, 160)),
-        palm=bool(rng.random() > 0.08),
+        palm=bool(rng.random() > (0.4 if odd else 0.04)),
         nail=float(rng.choice([1.0, rng.uniform(0.8, 1.3)])),
+        joint=float(rng.uniform(0.2, 1.6)) if odd else 1.0,
     )
 
 
@@ -243,7 +246,7 @@ class Hand:
             first = tip[:, f] + 0.3 * (knuckle[:, f] - tip[:, f]) + 0.9 * arch
             second = tip[:, f] + 0.62 * (knuckle[:, f] - tip[:, f]) + arch
             add(tip[:, f], first, 0.85 * radius, skin * look.nail)
-            add(first, second, 0.95 * radius, skin)
+            add(first, second, 0.95 * radius, skin * look.joint)
             add(second, knuckle[:, f], 1.08 * radius, skin)
             heel = wrist + np.array([(f - 2) * 11.0, -8.0, 0.0])
             add(knuckle[:, f], heel, (1.75 if look.palm else 0.7) * radius, skin)
@@ -268,7 +271,7 @@ def random_hands(
     if kind == "none":
         return []
     low, high = split_hands(room, strokes)
-    none = _select(strokes, np.zeros(len(strokes), bool))
+    none = strokes.where(np.zeros(len(strokes), bool))
     if kind == "idle":
         low = high = none
     middle = float(rng.uniform(0.25, 0.75) * span)
@@ -281,10 +284,6 @@ def random_hands(
     if rng.random() < 0.1:
         hands.pop(int(rng.integers(2)))
     return hands
-
-
-def _select(strokes: Strokes, keep: np.ndarray) -> Strokes:
-    return Strokes(*(getattr(strokes, name)[keep] for name in Strokes.__slots__))
 
 
 def split_hands(room: Room, strokes: Strokes) -> tuple[Strokes, Strokes]:
@@ -316,4 +315,4 @@ def split_hands(room: Room, strokes: Strokes) -> tuple[Strokes, Strokes]:
             if cut < len(chord):
                 high += 0.5 * (x[chord[cut:]].mean() - high)
             begin = end
-    return _select(strokes, ~right), _select(strokes, right)
+    return strokes.where(~right), strokes.where(right)

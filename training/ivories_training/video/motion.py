@@ -38,7 +38,10 @@ class Strokes:
 
     def between(self, begin_s: float, end_s: float) -> "Strokes":
         """Return the strokes during which a key is in motion or down within the interval."""
-        keep = (self.start_s < end_s) & (self.offset_s + self.return_s > begin_s)
+        return self.where((self.start_s < end_s) & (self.offset_s + self.return_s > begin_s))
+
+    def where(self, keep: NDArray[np.bool_]) -> "Strokes":
+        """Return the strokes that the mask ``keep`` (n,) leaves."""
         return Strokes(*(getattr(self, name)[keep] for name in self.__slots__))
 
 

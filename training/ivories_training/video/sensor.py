@@ -35,6 +35,8 @@ class Sensor:
     """standard deviation of the light from frame to frame"""
     drift: float
     """relative change of the light over the stretch"""
+    switched: tuple[float, float] | None
+    """a lamp: when (0..1 of the stretch), and what it makes of the light"""
     shadow: tuple[float, float, float, float] | None
     """somebody's shadow: depth, width, start and end across the picture (0..1)"""
     codec: str
@@ -58,6 +60,8 @@ class Sensor:
         x = np.linspace(-1, 1, width, dtype=np.float32)
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
         change = 1 + self.drift * progress + self.flicker * float(rng.standard_normal())
+        if self.switched is not None and progress >= self.switched[0]:
+            change *= self.switched[1]
         columns = (1 - self.vignette * 0.8 * x * x) * np.float32(self.exposure * change)
         if self.shadow is not None:
             strength, span, begin, end = self.shadow
@@ -101,6 +105,7 @@ def random_sensor(rng: np.random.Generator, white: float) -> Sensor:
         shot_noise=float(noisy),
         flicker=float(rng.choice([0.0, rng.uniform(0, 0.025)], p=[0.75, 0.25])),
         drift=float(rng.choice([0.0, rng.normal(0, 0.1)], p=[0.8, 0.2])),
+        switched=None,
         shadow=shadow,  # type: ignore[arg-type]
         codec=codec,
         quality=int(rng.integers(18, 33)) if codec == "h264" else int(rng.integers(40, 96)),

@@ -54,6 +54,7 @@ def record(
     exposure_s: float,
     rng: np.random.Generator,
     *,
+    mimed: Strokes | None = None,
     extra_depth: Float32 | None = None,
     rest_sensor: Sensor | None = None,
     registration_error: float = 0.0,
@@ -67,6 +68,7 @@ def record(
         times_s: mid-exposure times.
         exposure_s: how long each exposure lasts.
         rng: draws hands and noise.
+        mimed: what the hands play, by default ``strokes``: more than that is acted without pressing.
         extra_depth: (F, 88) further key travel that sounds no note.
         rest_sensor: quality of the rest picture, by default the sensor's own.
         registration_error: in white-key widths.
@@ -75,7 +77,9 @@ def record(
     calibration = scene_calibration(room)
     if registration_error:
         calibration = shaken(calibration, rng, registration_error)
-    hands = random_hands(room, strokes, (float(times_s[0]), float(times_s[-1])), rng)
+    hands = random_hands(
+        room, strokes if mimed is None else mimed, (float(times_s[0]), float(times_s[-1])), rng
+    )
     film = Film(
         room, sensor, strokes, times_s, exposure_s, hands, rng, extra_depth=extra_depth, spec=spec
     )  # fmt: skip
@@ -127,7 +131,8 @@ def random_sequence(seed: int, notes: NDArray[np.void], frames: int = 16) -> Seq
     near["key"] += shift
     near = near[(near["key"] >= 0) & (near["key"] < KEYS)]
     near["velocity"] = np.clip(near["velocity"] * rng.uniform(0.6, 1.25), 8, 127)
-    strokes = strokes_of(near, rng).between(-1.0, duration + 0.7)
+    mimed = strokes_of(near, rng).between(-1.0, duration + 0.7)
+    strokes = mimed.where(_truly_pressed(len(mimed), rng))
     times = np.arange(frames) / rate
     if rng.random() < 0.3:  # frame times of cheap cameras jitter
         times = times + rng.uniform(-0.2, 0.2, frames) / rate
@@ -135,11 +140,13 @@ def random_sequence(seed: int, notes: NDArray[np.void], frames: int = 16) -> Seq
     white = float(room.body["white_albedo"])
     sensor = random_sensor(rng, white)
     rest_sensor = _rest_sensor(rng, sensor)
-    extra = _half_presses(rng, times, strokes)
+    if rng.random() < 0.1:
+        sensor = replace(sensor, switched=(float(rng.uniform(0, 1)), float(np.exp(rng.uniform(-0.6, 0.55)))))
+    extra = _half_presses(rng, times, mimed)
     error = float(rng.choice([0.0, rng.uniform(0, 0.1)], p=[0.3, 0.7]))
     return record(
         room, sensor, strokes, times, exposure, rng,
-        extra_depth=extra, rest_sensor=rest_sensor, registration_error=error,
+        mimed=mimed, extra_depth=extra, rest_sensor=rest_sensor, registration_error=error,
     )  # fmt: skip
 
 
@@ -153,6 +160,7 @@ def _rest_sensor(rng: np.random.Generator, sensor: Sensor) -> Sensor:
         shot_noise=sensor.shot_noise * 0.3,
         flicker=0.0,
         shadow=None,
+        switched=None,
     )
 
 
@@ -162,6 +170,14 @@ def _moment(rng: np.random.Generator, notes: NDArray[np.void], duration: float) 
         onset = float(notes["onset_s"][rng.integers(len(notes))])
         return onset - float(rng.uniform(0.1, 0.9)) * duration
     return float(rng.uniform(notes["onset_s"][0], notes["onset_s"][-1]))
+
+
+def _truly_pressed(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return (count,) which strokes reach the keys: hands that move as if they played prove nothing."""
+    kind = rng.random()
+    if kind < 0.12:
+        return np.zeros(count, bool)
+    return rng.random(count) > (0.25 if kind < 0.4 else 0.0)
 
 
 def _half_presses(rng: np.random.Generator, times: Float64, strokes: Strokes) -> Float32:

@@ -151,7 +151,7 @@ def _scene() -> tuple[Room, Sensor]:
     body["ambient"] = 0.35
     sensor = Sensor(
         exposure=0.95, blur=0.4, vignette=0.15, gamma=0.55, contrast=0.2, black=0.02, read_noise=0.002,
-        shot_noise=0.004, flicker=0.0, drift=0.0, shadow=None, codec="none", quality=0,
+        shot_noise=0.004, flicker=0.0, drift=0.0, shadow=None, switched=None, codec="none", quality=0,
     )  # fmt: skip
     return replace(room, body=body, camera=camera, lights=lights, samples=3), sensor
 

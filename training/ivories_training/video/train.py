@@ -46,7 +46,7 @@ class LossConfig:
 
     onset: float = 2.0
     frame: float = 1.0
-    velocity: float = 1.0
+    velocity: float = 4.0
     visible: float = 0.2
     positive: float = 2.0
     """Weight of an onset against no onset; calibration takes its bias out again"""
@@ -70,6 +70,8 @@ class VideoConfig:
 
     name: str = "video"
     seed: int = 1
+    start_from: str = ""
+    """Weights (``float.weights.h5`` of another run) that the float phase begins with; empty: from nothing"""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     windows: WindowsConfig = field(default_factory=WindowsConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
@@ -198,6 +200,9 @@ def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> Video
     """Train from shards in ``data``/train and ``data``/validation; return the quantized network.
 
     Weights are kept in ``run`` after each phase; on a second call the float phase is skipped.
+
+    Raises:
+        ConfigError: the weights to start from are missing or those of another network.
     """
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
@@ -212,6 +217,8 @@ def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> Video
         model = network.model(keep)
         whole = network.model()
         log(f"{model.count_params()} parameters")
+        if config.start_from:
+            _load(whole, Path(config.start_from).expanduser())
         run_phase(model, config.float_phase, config, windows, _On(validation, whole), log)
         whole.save_weights(kept)
     keras.mixed_precision.set_global_policy(config.quantized_phase.precision)
@@ -223,6 +230,13 @@ def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> Video
     run_phase(model, config.quantized_phase, config, windows, _On(validation, whole), log)
     whole.save_weights(run / "quantized.weights.h5")
     return network
+
+
+def _load(model: keras.Model, weights: Path) -> None:
+    try:
+        model.load_weights(weights)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot start from the weights {weights}: {error}") from error
 
 
 def trained(config: VideoConfig, run: Path) -> VideoNetwork:
