@@ -1,5 +1,7 @@
 """The keyboard renderer: exact, incremental, the same for the same seed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,13 +15,12 @@ from ivories_training.video.hands import random_hands
 from ivories_training.video.motion import strokes_of
 from ivories_training.video.render import HAND, OTHER, Renderer
 from ivories_training.video.room import Room, random_room
-from ivories_training.video.sequences import random_sequence
+from ivories_training.video.sensor import random_sensor
+from ivories_training.video.sequences import _truly_pressed, random_sequence
 
 
 def small_room(seed: int) -> Room:
     """Return a random room seen by a small camera, so that a test takes milliseconds."""
-    from dataclasses import replace
-
     room = random_room(np.random.default_rng(seed))
     rng = np.random.default_rng(seed + 1)
     mount = Mount(
@@ -39,8 +40,6 @@ def test_every_body_field_of_the_renderer_is_drawn():
 @pytest.mark.parametrize("azimuth", [0, 20, 180])
 def test_calibration_agrees_with_what_is_rendered(elevation, azimuth):
     """The label under the projected front part of each white key is that key."""
-    from dataclasses import replace
-
     room = random_room(np.random.default_rng(3))
     mount = Mount(640, 360, elevation, azimuth, 1.0, 60, 0.7, (0.5, 0.5))
     camera = place(mount, room.body["white_width"], room.body["white_length"])
@@ -52,6 +51,29 @@ def test_calibration_agrees_with_what_is_rendered(elevation, azimuth):
     pixels = np.round(scene_calibration(room).to_pixels(places)).astype(int)
     seen = label[pixels[:, 1], pixels[:, 0]]
     assert (seen == whites).all()
+
+
+def test_gaps_are_dark_where_the_keys_meet():
+    """Seen at an angle too: what lies between two keys must not drift towards the ends of the keyboard."""
+    room = random_room(np.random.default_rng(0))
+    body = room.body | {"white_gap": 1.2}
+    camera = place(
+        Mount(1280, 360, 75, 0, 0, 70, 0.95, (0.5, 0.5)), body["white_width"], body["white_length"]
+    )
+    keys = room.keys.copy()
+    keys[:, 1], keys[:, 2] = 1, 0  # alike and level
+    light = Renderer(replace(room, body=body, camera=camera, keys=keys), samples=4).rest
+    points = np.stack([np.arange(1, 52) * 23.5, np.full(51, body["white_length"] - 20), np.zeros(51)], axis=1)
+    pixels = camera.project(points)
+    off = []
+    for u, v in pixels:
+        row = light[round(v) - 2 : round(v) + 3, round(u) - 9 : round(u) + 10].mean(axis=0)
+        dark = np.clip(np.median(row) - row, 0, None)
+        dark[dark < dark.max() / 4] = 0
+        off.append((dark * np.arange(-9, 10)).sum() / dark.sum() + round(u) - u)
+    width = np.diff(pixels[:, 0]).mean()
+    assert np.abs(np.mean(off[:10])) < 0.02 * width
+    assert np.abs(np.mean(off[-10:])) < 0.02 * width
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -110,6 +132,27 @@ def test_wrong_buffers_are_refused():
         renderer.picture(np.zeros((1, KEYS), np.float32), np.zeros((2, 0, 8), np.float32))
     with pytest.raises(ValueError, match="samples"):
         Renderer(room, samples=5)
+
+
+def test_hands_may_act_without_pressing():
+    """Of some hundred strokes that hands make in drawn scenes, some press nothing and most press."""
+    rng = np.random.default_rng(0)
+    drawn = [_truly_pressed(20, rng) for _ in range(200)]
+    share = np.array([d.mean() for d in drawn])
+    assert 0.05 < (share == 0).mean() < 0.2
+    assert 0.4 < (share == 1).mean() < 0.75
+
+
+def test_a_lamp_changes_the_light_from_its_moment_on():
+    sensor = replace(
+        random_sensor(np.random.default_rng(3), 0.8),
+        switched=(0.5, 0.6), flicker=0.0, drift=0.0, shadow=None, read_noise=0.0, shot_noise=0.0,
+    )  # fmt: skip
+    grey = np.full((16, 16), 0.3, np.float32)
+    rng = np.random.default_rng(0)
+    before, after = (sensor.expose(grey, progress, rng).mean() for progress in (0.4, 0.5))
+    assert before == sensor.expose(grey, 0.0, rng).mean()
+    assert after < before
 
 
 def test_a_sequence_follows_from_its_seed():
