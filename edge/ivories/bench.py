@@ -186,9 +186,8 @@ def _tell(played: Sequence[Played], picture: Path | None, console: Console) -> N
     """Print what all takes together taught."""
     for sentence in dict.fromkeys(sentence for take in played for sentence in take.missing):
         console.print(sentence, style="yellow", markup=False)
-    console.print(
-        latency_table("Every step through the real threads, ms", _joined([p.steps for p in played]))
-    )
+    steps = _joined([take.steps for take in played])
+    console.print(latency_table("Every step through the real threads, ms", steps))
     onsets = _joined([take.onsets for take in played])
     for where in dict.fromkeys(where for _, where in onsets):
         of_both = [onsets[path, where] for path in ("audio", "video")]
@@ -209,7 +208,8 @@ def _tell(played: Sequence[Played], picture: Path | None, console: Console) -> N
         for line in lines(values):
             console.print(line, markup=False, highlight=False)
     if picture is not None:
-        write_picture(picture, "From the sound of a note to its bytes at the MIDI port", groups)
+        title = "From the sound of a note to its bytes at the MIDI port, and every step"
+        write_picture(picture, title, groups, {f"{path}: {step}": steps[path, step] for path, step in steps})
         console.print(f"Drew it into {picture}")
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ivories.clock import seconds
 from ivories.datatypes import NoteEvent, NoteKind
+from ivories.histogram import shape
 from ivories.keyboard import pitch_of_key
 from ivories.runtime.timing import Spread, StageTimes
 from ivories.scoring import NOTE_DTYPE, NoteScores, matched_pairs
@@ -101,17 +102,21 @@ def stage_table(times: StageTimes, media_s: float, wall_s: float, clock: str = "
 
 
 def latency_table(title: str, rows: Mapping[tuple[str, str], ArrayLike], *, mean: bool = False) -> Table:
-    """Return how milliseconds lie, one row per (path, step) that has any; ``mean``: tell that too."""
+    """Return how milliseconds lie, one row per (path, step) that has any; ``mean``: tell that too.
+
+    The last column draws them, from the smallest to p99.
+    """
     table = Table(title=title, title_justify="left")
     columns = ["path", "step", "count", *(["mean"] if mean else []), "median", "p95", "p99", "max", "jitter"]
     for name in columns:
         left = name in {"path", "step"}
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "step")
+    table.add_column("min .. p99", no_wrap=True)
     for (path, step), values in rows.items():
         if not np.size(values):
             continue
         x = Spread.of(values)
         told = [x.mean] if mean else []
         told += [x.median, x.p95, x.p99, x.maximum, x.jitter]
-        table.add_row(path, step, str(x.count), *(f"{ms:.2f}" for ms in told))
+        table.add_row(path, step, str(x.count), *(f"{ms:.2f}" for ms in told), shape(values))
     return table

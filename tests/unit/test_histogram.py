@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ivories.errors import ConfigError, SinkError
-from ivories.histogram import edges_ms, lines, picture, write_picture
+from ivories.histogram import edges_ms, lines, picture, shape, write_picture
 from ivories.report import latency_table
 from ivories.runtime.timing import Spread
 
@@ -44,12 +44,33 @@ def test_the_picture_draws_each_group_in_scale(tmp_path):
     root = ET.parse(path).getroot()
     texts = [text.text for text in root.iter(f"{SVG}text")]
     assert texts[0] == "times < 3 & more"
-    assert any(text.startswith("audio: 4 notes, median 10.0") for text in texts)
-    assert any(text.startswith("video: 1 notes, median 5.0") for text in texts)
+    assert any(text.startswith("audio: 4 notes, median 10.0, p95") for text in texts)
+    assert any(text.startswith("video: 1 notes, median 5.00, p95") for text in texts)
     assert not any(text.startswith("none") for text in texts)
     bars = [float(bar.get("height")) for bar in root.iter(f"{SVG}rect") if bar.get("fill") == "#0072b2"]
     assert sorted(height for height in bars if height > 0) == [50.0, 50.0, 100.0]
     assert any(line.get("stroke-dasharray") for line in root.iter(f"{SVG}line"))  # where it sounds
+
+
+def test_steps_stand_below_the_notes_each_on_its_own_axis():
+    steps = {"capture": np.arange(200.0), "sinks": [*[0.01, 0.02] * 100, 50.0], "none": []}
+    root = ET.fromstring(picture("times", {"audio": [1.0, 2.0]}, steps))
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert "capture: 200 times" in texts
+    assert "sinks: 201 times" in texts
+    assert any(text.startswith("median 0.02, p95 0.02, p99 0.02, max 50.0") for text in texts)
+    assert not any(text.startswith("none") for text in texts)
+    grey = [bar for bar in root.iter(f"{SVG}rect") if bar.get("fill") == "#555555"]
+    full = [bar for bar in grey if float(bar.get("height")) == 80.0]
+    assert min(float(bar.get("width")) for bar in full) > 5, "one late one does not squeeze the others"
+    assert max(float(bar.get("x")) + float(bar.get("width")) for bar in grey) < 760
+    assert max(float(bar.get("y")) + float(bar.get("height")) for bar in grey) < float(root.get("height"))
+
+
+def test_a_shape_is_a_histogram_up_to_p99():
+    assert shape([0.0, 1.0, 1.0, 1.0, 2.0], 2) == "▂█"
+    assert shape([5.0] * 9, 3) == "█  "
+    assert shape([*np.linspace(0, 1, 200), 1e6], 4) == "████"
 
 
 def test_a_picture_without_notes_is_still_a_picture():
@@ -75,5 +96,6 @@ def test_a_table_leaves_out_what_has_no_values():
         "2.98",
         "3.00",
         "0.90",
+        "█       █      █",
     ]
     assert len(cells[0]) == 1
