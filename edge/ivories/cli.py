@@ -145,6 +145,9 @@ def demo(
     fast: Annotated[
         bool, typer.Option("--fast", help="As fast as the machine goes, without the live view.")
     ] = False,
+    repeat: Annotated[
+        bool, typer.Option("--repeat", help="Over and over until stopped: live keyboard and MQTT only.")
+    ] = False,
     folder: Annotated[Path, typer.Option(help="Where demo.mid and demo.jsonl go.")] = Path(),
     config: ConfigOption = None,
     verbose: VerboseOption = False,
@@ -152,7 +155,13 @@ def demo(
     """Play the bundled take through everything: live keyboard, MQTT, MIDI file, score, latency."""
     from ivories import demo as demonstration
 
-    demonstration.run(_begin(config, verbose), folder, fast=fast, console=Console())
+    settings = _begin(config, verbose)
+    if repeat and fast:
+        raise ConfigError("--repeat plays at its own speed: leave --fast away")
+    if repeat:
+        demonstration.repeat(settings, Console())
+    else:
+        demonstration.run(settings, folder, fast=fast, console=Console())
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import signal
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -9,10 +10,13 @@ from typing import Final
 from rich.console import Console
 
 from ivories.app import Application
+from ivories.clock import SECOND, now_ns
 from ivories.config import Config
 from ivories.errors import BackendError, ConfigError
+from ivories.live import Live
 from ivories.media import probe
 from ivories.outputs import mqtt_options, terminal
+from ivories.replay import ReplayedPictures, ReplayedSound, decode
 from ivories.report import decision_delays, notes_of_events, score_table, stage_table
 from ivories.resources import bundled_take
 from ivories.scoring import read_notes, score_notes
@@ -25,6 +29,7 @@ from ivories.transcribe import Recording, prepare, transcribe
 
 _log = logging.getLogger(__name__)
 
+_LEAD_NS: Final = SECOND  # from here to the first sample: threads start meanwhile
 # Beside the package in a checkout; an installed package comes without it.
 _PAGE: Final = Path(__file__).parents[2] / "deploy/dashboards/piano.html"
 
@@ -43,11 +48,7 @@ def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}") from error
-    media = probe(take)
-    console.print(f"Looking for the keyboard in {take.name} ...")
-    recording = prepare(Recording(audio=media, video=media))
-    if recording.calibration is not None:
-        console.print(f"Found, quality {recording.calibration.quality:.2f}.")
+    recording = _recording(take, console)
     app = Application(config)
     with contextlib.ExitStack() as stack:
         stack.callback(app.close)
@@ -65,6 +66,42 @@ def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
     console.print(f"Wrote {folder / 'demo.mid'} and {folder / 'demo.jsonl'}.")
     console.print(score_table(score_notes(truth, notes), decision_delays(truth, notes)))
     console.print(stage_table(app.times, transcript.media_s, wall_s))
+
+
+def repeat(config: Config, console: Console) -> None:
+    """Play the take over and over, as camera and microphone would deliver it, until SIGINT or SIGTERM.
+
+    Args:
+        config: the broker in it is used; without one, an own broker runs meanwhile.
+        console: where the words go; the music goes to the terminal and to the broker.
+    """
+    take = bundled_take()
+    recording = _recording(take, console)
+    material = decode(take, take, block_ms=config.audio.period_ms)
+    app = Application(config)
+    with contextlib.ExitStack() as stack:
+        stack.callback(app.close)
+        broker = _broker_sink(app, stack, console)
+        start_ns = now_ns() + _LEAD_NS
+        live = Live(
+            app,
+            app.instrument([terminal(origin_ns=start_ns), *broker], recording.calibration),
+            lambda: ReplayedSound(material, None, realtime=True, epoch_ns=start_ns),
+            lambda: ReplayedPictures(material, None, realtime=True, epoch_ns=start_ns),
+            recording.calibration,
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: live.stop())
+        live.run()
+
+
+def _recording(take: Path, console: Console) -> Recording:
+    media = probe(take)
+    console.print(f"Looking for the keyboard in {take.name} ...")
+    recording = prepare(Recording(audio=media, video=media))
+    if recording.calibration is not None:
+        console.print(f"Found, quality {recording.calibration.quality:.2f}.")
+    return recording
 
 
 def _broker_sink(app: Application, stack: contextlib.ExitStack, console: Console) -> list[Sink]:
