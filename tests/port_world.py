@@ -17,7 +17,7 @@ import types
 from pathlib import Path
 from unittest import mock
 
-from ivories.sinks import owner_line, port_node, port_owner, usb_midi
+from ivories.sinks import owned_port, owner_line, port_node, port_owner
 
 KINDS = ("short", "EAGAIN", "EIO")  # what a write to the node may meet
 
@@ -273,7 +273,7 @@ class World:
             (port_owner, {"time": self, "select": self}),
             (owner_line, {"time": self, "select": self, "socket": line,
                           "launch": lambda line, arguments: Owner(self, line, arguments)}),
-            (usb_midi, {"time": self, "threading": thread}),
+            (owned_port, {"time": self, "threading": thread}),
         ):  # fmt: skip
             for name, value in names.items():
                 stack.enter_context(mock.patch.object(module, name, value))
