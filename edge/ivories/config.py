@@ -86,6 +86,15 @@ class MqttSection(Section, frozen=True):
     commands: bool = True
 
 
+class RecorderSection(Section, frozen=True):
+    minutes: float = 5.0
+    folder: str = "/var/lib/ivories/takes"
+    video: bool = True
+    video_fps: float = 15.0
+    limit_gb: float = 2.0
+    prune: bool = False
+
+
 class RuntimeSection(Section, frozen=True):
     realtime_priority: int = 0
     lock_memory: bool = False
@@ -106,6 +115,7 @@ class Config(Section, frozen=True):
     usb_midi: UsbMidiSection = UsbMidiSection()
     alsa_seq: AlsaSequencerSection = AlsaSequencerSection()
     mqtt: MqttSection = MqttSection()
+    recorder: RecorderSection = RecorderSection()
     runtime: RuntimeSection = RuntimeSection()
     log: LogSection = LogSection()
 
@@ -126,6 +136,9 @@ _RANGES: Final[dict[tuple[str, str], tuple[float, float, str]]] = {
     ("decoding", "key_prior_rho_uniform"): (0, 1, ""),
     ("decoding", "key_prior_lambda"): (0, 10, ""),
     ("mqtt", "port"): (1, 65535, ""),
+    ("recorder", "minutes"): (0, 30, "minutes (0 = off)"),
+    ("recorder", "video_fps"): (1, 60, "frames per second"),
+    ("recorder", "limit_gb"): (0.01, 10_000, "GB"),
     ("runtime", "realtime_priority"): (0, 99, "(0 = off)"),
 }
 

@@ -138,6 +138,8 @@ class Instrument:
     def _do(self, request: Request) -> None:
         if request.name == "panic":
             self.panic()
+        elif request.name == "take":
+            raise CommandError("nothing is recorded here: set recorder.minutes above 0 and restart Ivories")
         else:
             self.decide_by(request.value)
 

@@ -11,7 +11,7 @@ releases every key on every sink and ends the program, so that its supervisor st
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -20,10 +20,12 @@ from ivories.app import Application
 from ivories.calibration_store import CalibrationStore
 from ivories.clock import now_ns
 from ivories.config import Config
-from ivories.datatypes import KeyEvidence, Origin, VideoFrame
+from ivories.controls import Request
+from ivories.datatypes import AudioBlock, KeyEvidence, Origin, VideoFrame
 from ivories.errors import BackendError, SourceError
 from ivories.instrument import Instrument
 from ivories.outputs import build_sinks
+from ivories.recorder.recorder import Recorder
 from ivories.runtime.mailbox import Mailbox, Overflow
 from ivories.runtime.notify import NOTES, Supervision
 from ivories.runtime.priority import raise_priority, step_behind
@@ -64,6 +66,7 @@ class Live:
         calibration: where the keyboard is; None to search for it.
         keep: called with every position found.
         keep_skew: called often with the time between eyes and ears, None while unknown; must be quick.
+        recorder: keeps what is heard and seen; None for nothing of it.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Live:
         calibration: Calibration | None = None,
         keep: Callable[[Calibration], None] = lambda _: None,
         keep_skew: Callable[[int | None], None] = lambda _: None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._app = app
         self._instrument = instrument
@@ -82,6 +86,7 @@ class Live:
         self._calibration = calibration
         self._keep = keep
         self._keep_skew = keep_skew
+        self._recorder = recorder
         self.passage = StageTimes()
         """How long evidence took to and between the threads, by ``ORIGIN: STEP``"""
         self.passing: Origin | None = None
@@ -132,7 +137,8 @@ class Live:
     @property
     def dropped(self) -> dict[str, int]:
         """What a thread could not keep up with, by mailbox: frames and evidence that nobody looked at."""
-        return {box.name: box.dropped for box in (self._frames, self._evidence)}
+        dropped = {box.name: box.dropped for box in (self._frames, self._evidence)}
+        return dropped if self._recorder is None else dropped | self._recorder.dropped
 
     def _decide(self, carried: Carried[KeyEvidence]) -> None:
         evidence = carried.item
@@ -188,7 +194,9 @@ class Live:
             self._stop.wait(_RETRY_S)
 
     def _hear(self, source: AudioSource) -> None:
-        blocks = self._supervision.watched("microphone", source)
+        blocks: Iterable[AudioBlock] = self._supervision.watched("microphone", source)
+        if self._recorder is not None:
+            blocks = _passed_on(blocks, self._recorder.hear)
         self._pump(blocks, self._app.audio_path(source.rate), "capture")
 
     def _look(self, source: VideoSource) -> None:
@@ -196,6 +204,8 @@ class Live:
             arrived_ns = now_ns()
             self.passage.add(f"{Origin.VIDEO}: capture", arrived_ns - frame.t_ns)
             self._frames.put(Carried(frame, arrived_ns, arrived_ns))
+            if self._recorder is not None:
+                self._recorder.see(frame)
 
     def _see(self) -> None:
         step_behind()  # where ears and eyes share a core, the ears go first
@@ -223,8 +233,15 @@ class Live:
                 return
 
 
+def _passed_on(items: Iterable[Item], take: Callable[[Item], None]) -> Iterator[Item]:
+    """Yield ``items``; give each to ``take`` when its consumer, who goes first, comes for the next."""
+    for item in items:
+        yield item
+        take(item)
+
+
 def run(config: Config, *, view: bool = False) -> None:
-    """Be the instrument until SIGINT or SIGTERM.
+    """Be the instrument until SIGINT or SIGTERM; SIGUSR1 saves a take.
 
     Raises:
         IvoriesError: nothing to hear or see with, no way out, or a model that does not fit.
@@ -236,7 +253,11 @@ def run(config: Config, *, view: bool = False) -> None:
     app = Application(config, audio=hears, video=sees)
     store = CalibrationStore(Path(config.video.calibration))
     calibration = store.load() if sees else None
-    instrument = app.instrument(build_sinks(config, app.models, view=view), calibration)
+    sinks = build_sinks(config, app.models, view=view)
+    recorder = Recorder(config.recorder, sees=sees) if config.recorder.minutes else None
+    if recorder is not None:
+        sinks.insert(0, recorder)  # the sinks after it can tell of it from the first
+    instrument = app.instrument(sinks, calibration)
     live = Live(
         app,
         instrument,
@@ -245,7 +266,9 @@ def run(config: Config, *, view: bool = False) -> None:
         calibration,
         store.keep_position,
         store.offer_skew,
+        recorder,
     )
+    signal.signal(signal.SIGUSR1, lambda *_: _save_take(recorder))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: live.stop())
     try:
@@ -255,3 +278,10 @@ def run(config: Config, *, view: bool = False) -> None:
     app.close()
     if sees and instrument.measured_skew_ns is not None:
         store.keep_skew(instrument.measured_skew_ns)
+
+
+def _save_take(recorder: Recorder | None) -> None:
+    if recorder is None:
+        _log.warning("no take is saved: nothing is recorded; set recorder.minutes above 0 and start anew")
+    elif not recorder.ask(Request("take", "", lambda _: None)):
+        _log.warning("no take is saved: too many wait already")

@@ -12,9 +12,9 @@ from ivories.config import load_config
 
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "deploy/docs"
-PAGES = [DOCS / name for name in ("install.md", "deploy.md", "security.md")]
+PAGES = [DOCS / name for name in ("install.md", "deploy.md", "security.md", "takes.md")]
 UNITS = {path.stem for path in (PROJECT / "deploy/systemd").iterdir()}
-SYSTEM = {"aseqdump", "cat", "ss", "install"}  # of Debian, with options that were tried by hand
+SYSTEM = {"aseqdump", "cat", "ss", "ssh", "install"}  # of Debian, with options that were tried by hand
 
 
 def commands():
@@ -84,11 +84,12 @@ def test_train_and_deploy_come_in_this_order_also_side_by_side():
 
 def test_the_pages_name_no_setting_or_file_that_is_not_there():
     sections = {
-        name: getattr(load_config(PROJECT / "deploy/ivories.toml"), name) for name in ("mqtt", "usb_midi")
+        name: getattr(load_config(PROJECT / "deploy/ivories.toml"), name)
+        for name in ("mqtt", "usb_midi", "recorder")
     }
     for page in PAGES:
         text = page.read_text()
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (DOCS / target).exists(), (page.name, target)
-        for section, key in re.findall(r"`(mqtt|usb_midi)\.(\w+)`", text):
+        for section, key in re.findall(r"`(mqtt|usb_midi|recorder)\.(\w+)`", text):
             assert hasattr(sections[section], key)

@@ -102,6 +102,15 @@ def test_a_policy_that_is_not_there_is_refused_with_those_that_are():
     assert instrument.controls.policy == "surest"
 
 
+def test_a_take_is_refused_where_nothing_is_recorded():
+    instrument = Instrument(Tracker(SETTINGS), [], StageTimes())
+    assert "take" not in instrument.controls.commands
+    done = []
+    instrument.controls.ask(Request("take", "", done.append))
+    instrument.beat()
+    assert done == ["nothing is recorded here: set recorder.minutes above 0 and restart Ivories"]
+
+
 def test_the_shipped_ears_know_every_policy():
     app = Application(Config(), video=False)
     instrument = app.instrument([])

@@ -21,6 +21,7 @@ from ivories.sinks.mqtt_messages import (
     NoteMessage,
     ReplyMessage,
     StatsMessage,
+    TakeMessage,
     info_message,
     keys_hex,
     keys_message,
@@ -74,12 +75,19 @@ def test_the_example_of_the_keys_has_exactly_the_fields_that_are_sent():
     whole(message)
 
 
-@pytest.mark.parametrize(("before", "kind"), [("`stats`:", StatsMessage), ("what is wrong:", ReplyMessage)])
+@pytest.mark.parametrize(
+    ("before", "kind"),
+    [
+        ("`stats`:", StatsMessage),
+        ("has saved last.", TakeMessage),
+        ("what is wrong:", ReplyMessage),
+    ],
+)
 def test_the_other_examples_have_exactly_the_fields_that_are_sent(before, kind):
     example = re.search(re.escape(before) + r"\n\n```json\n(.*?)```", PAGE, re.DOTALL)[1]
     message = msgspec.json.decode(example, type=kind)
     assert plain(message) == json.loads(example)
-    if kind is StatsMessage:
+    if kind is not ReplyMessage:
         for field in plain(message):
             assert f"`{field}`" in PAGE, field
     else:
@@ -120,7 +128,7 @@ def test_the_announcement_to_home_assistant_is_documented_and_whole():
         f"P/{topic}": {field.encode_name for field in msgspec.structs.fields(kind)}
         for topic, kind in MESSAGES.items()
     }
-    entities = discovery("salon", "P", "1.0", ("earliest", "surest"))["components"]
+    entities = discovery("salon", "P", "1.0", ("earliest", "surest"), takes=True)["components"]
     for entity in entities.values():
         assert f"| {entity['name']}" in PAGE
         assert {"platform", "name", "unique_id"} <= entity.keys()
@@ -131,7 +139,7 @@ def test_the_announcement_to_home_assistant_is_documented_and_whole():
             assert read
             assert read <= sent[entity["state_topic"]]
     assert entities["policy"]["options"] == ["earliest", "surest"]
-    assert "policy" not in discovery("salon", "P", "1.0")["components"]
+    assert not {"policy", "save_take"} & discovery("salon", "P", "1.0")["components"].keys()
 
 
 def test_the_schemas_beside_the_documentation_are_those_of_the_messages():

@@ -1,13 +1,14 @@
 """Commands over MQTT: understood, or refused with one sentence, whatever arrives."""
 
 import json
+import math
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ivories.controls import WAITING, Controls
+from ivories.controls import WAITING, Controls, minutes_of
 from ivories.errors import CommandError
 from ivories.sinks.mqtt_commands import (
     COMMANDS,
@@ -73,6 +74,25 @@ def test_panic_needs_no_value(desk, payload):
     assert give(desk, "panic", payload).message.ok
 
 
+@pytest.mark.parametrize(
+    ("payload", "minutes"),
+    [(b"", math.inf), (b"PRESS", math.inf), (b"2.5", 2.5), (b'{"value": "1", "id": 3}', 1.0)],
+)
+def test_a_take_is_of_all_or_of_some_minutes(desk, payload, minutes):
+    assert give(desk, "take", payload).message.ok
+    assert minutes_of(parse("take", payload).value) == minutes
+
+
+def test_who_saves_takes_is_asked_at_once_and_full_boxes_are_told(desk):
+    asked = []
+    desk.controls.save = lambda request: not asked and not asked.append(request)
+    desk.take(Incoming(f"{BASE}/set/take", b"2"), desk.replies.append)
+    assert [request.value for request in asked] == ["2"]
+    assert (desk.controls.due(), len(desk.replies)) == ([], 0)
+    desk.take(Incoming(f"{BASE}/set/take", b"2"), desk.replies.append)
+    assert "too many commands wait" in desk.replies.pop().message.error
+
+
 @pytest.mark.parametrize("identity", ["a1", 7, None])
 def test_the_reply_has_the_identity_of_the_request(desk, identity):
     payload = json.dumps({"value": "earliest", "id": identity}).encode()
@@ -84,7 +104,7 @@ def test_the_reply_has_the_identity_of_the_request(desk, identity):
 @pytest.mark.parametrize(
     ("name", "payload", "sentence"),
     [
-        ("tempo", b"120", r"unknown command 'tempo' \(known: policy, panic\)"),
+        ("tempo", b"120", r"unknown command 'tempo' \(known: policy, panic, take\)"),
         ("policy", b"fast", "no policy 'fast': choose one of earliest, balanced, surest"),
         ("policy", b"", "no policy ''"),
         ("policy", b"\xff\xfe", "neither text nor JSON"),
@@ -93,6 +113,11 @@ def test_the_reply_has_the_identity_of_the_request(desk, identity):
         ("policy", b'{"valu": "surest"}', "unknown field `valu`"),
         ("policy", b"x" * (LARGEST + 1), "1025 bytes are too long"),
         ("panic", b"softly", "panic takes no value"),
+        ("take", b"five", "take takes how many minutes, not 'five'"),
+        ("take", b"-1", "take takes how many minutes"),
+        ("take", b"0", "take takes how many minutes"),
+        ("take", b"nan", "take takes how many minutes"),
+        ("take", b"1e999", "take takes how many minutes"),
     ],
 )
 def test_what_is_wrong_is_said(desk, name, payload, sentence):
@@ -156,9 +181,12 @@ def test_whatever_arrives_there_is_one_answer_and_nothing_unknown_reaches_the_in
     for request in requests:
         assert not retained
         assert request.name in COMMANDS
-        assert (
-            request.value in POLICIES if request.name == "policy" else request.value.lower() in ("", "press")
-        )
+        if request.name == "policy":
+            assert request.value in POLICIES
+        elif request.name == "panic" or request.value.lower() in ("", "press"):
+            assert request.value.lower() in ("", "press")
+        else:
+            assert 0 < float(request.value) < math.inf
         request.done("")
     (reply,) = [*replies, *desk.replies]
     assert reply.message.ok == bool(requests)

@@ -43,6 +43,12 @@ def raise_priority(*, realtime_priority: int, lock_memory: bool) -> list[str]:
     return refused
 
 
+def stand_back() -> None:
+    """Let the calling thread run with ordinary scheduling, also when it was started by a real-time one."""
+    if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def step_behind() -> None:
     """Let the calling thread run one step behind those that it was started by, if they are real-time."""
     if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_FIFO:

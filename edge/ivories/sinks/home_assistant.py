@@ -9,7 +9,9 @@ def discovery_topic(prefix: str, device: str) -> str:
     return f"{prefix}/device/ivories_{device}/config"
 
 
-def discovery(device: str, base: str, version: str, policies: Sequence[str] = ()) -> dict[str, Any]:
+def discovery(
+    device: str, base: str, version: str, policies: Sequence[str] = (), *, takes: bool = False
+) -> dict[str, Any]:
     """Return the description of piano ``device``.
 
     Args:
@@ -17,6 +19,7 @@ def discovery(device: str, base: str, version: str, policies: Sequence[str] = ()
         base: what its topics begin with.
         version: of Ivories.
         policies: to choose from; none where it takes no commands.
+        takes: it saves takes on command.
     """
     entities: dict[str, dict[str, Any]] = {
         "playing": {
@@ -64,6 +67,7 @@ def discovery(device: str, base: str, version: str, policies: Sequence[str] = ()
         },
         **_diagnostics(base),
         **(_commands(base, policies) if policies else {}),
+        **(_takes(base) if takes else {}),
     }
     for name, entity in entities.items():
         entity["unique_id"] = f"ivories_{device}_{name}"
@@ -123,5 +127,25 @@ def _commands(base: str, policies: Sequence[str]) -> dict[str, dict[str, Any]]:
             "icon": "mdi:volume-off",
             "command_topic": f"{base}/set/panic",
             "payload_press": "PRESS",
+        },
+    }
+
+
+def _takes(base: str) -> dict[str, dict[str, Any]]:
+    return {
+        "save_take": {
+            "platform": "button",
+            "name": "Save take",
+            "icon": "mdi:content-save-outline",
+            "command_topic": f"{base}/set/take",
+            "payload_press": "PRESS",
+        },
+        "last_take": {
+            "platform": "sensor",
+            "name": "Last take",
+            "icon": "mdi:file-music-outline",
+            "state_topic": f"{base}/take",
+            "value_template": "{{ value_json.name }}",
+            "json_attributes_topic": f"{base}/take",
         },
     }

@@ -164,6 +164,7 @@ class MqttSink:
             self._shown.controls = controls
             self._stale |= dict.fromkeys(name for name in self._shown.names if name != "status")
         self._desk.controls = controls
+        controls.listeners.append(self._choose_anew)
         os.eventfd_write(self._bell, 1)
 
     def send(self, event: NoteEvent, state: KeyState) -> None:
@@ -287,10 +288,17 @@ class MqttSink:
                 self._stale |= dict.fromkeys(self._shown.names)
 
     def _obeyed(self, reply: Reply) -> None:
-        """Publish the reply to a command, and what it has changed; called in the instrument's thread."""
+        """Publish the reply to a command, and what it has changed; called in the thread that obeyed."""
         with self._lock:
             if self._closed:
                 return
             self._desk.replies.append(reply)
+        self._choose_anew()
+
+    def _choose_anew(self) -> None:
+        """Publish what commands change."""
+        with self._lock:
+            if self._closed:
+                return
             self._stale |= dict.fromkeys(self._shown.chosen)
         os.eventfd_write(self._bell, 1)

@@ -13,7 +13,7 @@ from typing import Final, get_args
 import msgspec
 
 from ivories.config import Policy
-from ivories.controls import CommandName, Controls, Request
+from ivories.controls import CommandName, Controls, Request, minutes_of
 from ivories.errors import CommandError
 from ivories.sinks.mqtt_messages import ReplyMessage, RequestMessage
 
@@ -78,6 +78,13 @@ def check(name: str, value: str) -> None:
         raise CommandError(f"no policy {_shown(value)}: choose one of {', '.join(POLICIES)}")
     if name == "panic" and value.lower() not in {"", "press"}:
         raise CommandError(f"panic takes no value, not {_shown(value)}: send an empty message, or PRESS")
+    if name == "take":
+        try:
+            minutes_of(value)
+        except ValueError:
+            raise CommandError(
+                f"take takes how many minutes, not {_shown(value)}: send an empty message, or PRESS, for all"
+            ) from None
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from ivories.controls import SavedTake
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.keyboard import KEYS, LOWEST_PITCH, key_name, pitch_of_key
 from ivories.sinks.records import Key, NoteRecord, Pitch, SevenBits
@@ -92,8 +93,19 @@ class StatsMessage(msgspec.Struct, frozen=True):
         dict[str, float],
         Meta(description="how much each sensor counts: 1 fully, 0 absent or telling nothing"),
     ]
-    lost: Annotated[dict[str, Count], Meta(description="frames and evidence that came faster than work went")]
+    lost: Annotated[dict[str, Count], Meta(description="what came faster than work went: frames, evidence; sound and frames for takes")]
     unix_s: WallClock
+
+
+class TakeMessage(msgspec.Struct, frozen=True):
+    """``take``: the newest take that was saved."""
+
+    name: Annotated[str, Meta(description="of its folder, and of its files without their ending")]
+    length_s: Annotated[float, Meta(ge=0)]
+    notes: Annotated[int, Meta(ge=0)]
+    files: list[str]
+    bytes: Annotated[int, Meta(ge=0, description="of all its files")]
+    unix_s: Annotated[float, Meta(description="seconds since 1970 at its end")]
 
 
 class RequestMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +131,7 @@ MESSAGES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "pedal": PedalMessage,
     "info": InfoMessage,
     "stats": StatsMessage,
+    "take": TakeMessage,
     "set": RequestMessage,
     "reply": ReplyMessage,
 }
@@ -152,6 +165,13 @@ def keys_message(state: KeyState | None, t_s: float) -> KeysMessage:
 def pedal_message(value: int) -> PedalMessage:
     """Return the sustain pedal's controller ``value`` 0..127; MIDI counts 64 and more as down."""
     return PedalMessage(value, value >= 64)
+
+
+def take_message(take: SavedTake) -> TakeMessage:
+    """Return what there is to know of ``take``."""
+    return TakeMessage(
+        take.name, round(take.length_s, 3), take.notes, list(take.files), take.nbytes, round(take.unix_s, 3)
+    )
 
 
 def info_message(

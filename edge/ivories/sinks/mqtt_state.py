@@ -16,6 +16,7 @@ from ivories.sinks.mqtt_messages import (
     keys_hex,
     keys_message,
     pedal_message,
+    take_message,
 )
 
 
@@ -65,7 +66,16 @@ class RetainedState:
     @property
     def chosen(self) -> tuple[str, ...]:
         """Topics that change by a command."""
-        return ("policy",) if self._commands and self.controls and self.controls.policies else ()
+        controls = self.controls
+        if not self._commands or controls is None:
+            return ()
+        there = {"policy": bool(controls.policies), "take": controls.saved is not None}
+        return tuple(name for name, is_there in there.items() if is_there)
+
+    @property
+    def _taken(self) -> tuple[str, ...]:
+        """Commands that are taken here."""
+        return tuple(name for name in self._commands if self.controls and name in self.controls.commands)
 
     def changed(self, event: NoteEvent, keys: KeyState | None) -> tuple[str, ...]:
         """Take ``keys`` (None: none is down) as they are after ``event``; return the topics it changes."""
@@ -77,7 +87,10 @@ class RetainedState:
         if name == "discovery":
             topic = discovery_topic(self._discovery_prefix, self._device)
             policies = self.controls.policies if self.controls and self._commands else ()
-            return topic, self._encode(discovery(self._device, self._base, self._version, policies))
+            takes = "take" in self._taken
+            return topic, self._encode(
+                discovery(self._device, self._base, self._version, policies, takes=takes)
+            )
         return f"{self._base}/{name}", self._payload(name)
 
     def _payload(self, name: str) -> str | bytes:
@@ -87,10 +100,15 @@ class RetainedState:
             return keys_hex(self._keys)
         if name == "policy":
             return self.controls.policy if self.controls else ""
+        return self._encode(self._message(name))
+
+    def _message(self, name: str) -> msgspec.Struct | None:
         if name == "info":
-            commands = self._commands if self.controls else ()
-            return self._encode(info_message(self._device, self._version, self._models, commands))
+            return info_message(self._device, self._version, self._models, self._taken)
         if name == "keys":
             t_s = clock.seconds(self.held.latest_ns - self._origin_ns)
-            return self._encode(keys_message(self._keys, t_s))
-        return self._encode(self._stats() if name == "stats" else pedal_message(self.held.pedal))
+            return keys_message(self._keys, t_s)
+        if name == "take":
+            saved = self.controls.saved if self.controls else None
+            return take_message(saved) if saved else None
+        return self._stats() if name == "stats" else pedal_message(self.held.pedal)
