@@ -3,11 +3,13 @@
 Decoding is done before, so that what is measured is the instrument and not a codec.
 """
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,8 @@ GRID_NS: Final = 100 * MILLISECOND
 """A repetition begins on this grid: whole hops, and whole frames at 30 or 60 per second"""
 LIMIT_BYTES: Final = 600 * 1024 * 1024
 _BLOCK_MS: Final = 10.0
+
+Item = TypeVar("Item", AudioBlock, VideoFrame)
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,15 @@ def _end_ns(block: AudioBlock) -> int:
     return block.t_ns + len(block.samples) * SECOND // block.rate
 
 
-class ReplayedSound:
-    """The sound of ``material``, ``times`` times without a seam in its clock; an ``AudioSource``.
+class _Replayed(ABC, Generic[Item]):
+    """Part of ``material``, ``times`` times without a seam in its clock.
 
     Args:
-        material: with sound.
+        material: holding that part.
         times: how often it is played; None = until ``close``.
         realtime: paced, with monotonic stamps.
         epoch_ns: monotonic time of the start, when ``realtime``.
-        begun: called with the number of each repetition, from 0, before its first block.
+        begun: called with the number of each repetition, from 0, before its first item.
     """
 
     def __init__(
@@ -104,11 +108,39 @@ class ReplayedSound:
         epoch_ns: int | None = None,
         begun: Callable[[int], None] | None = None,
     ) -> None:
-        self.rate = material.rate
         self._material = material
-        self._times = times
+        self._repetitions: Iterable[int] = itertools.count() if times is None else range(times)
         self._begun = begun
         self._pace = Pace(realtime, epoch_ns)
+        self._look_at(material)
+
+    @abstractmethod
+    def _look_at(self, material: Material) -> None:
+        """Set what this kind of source tells of itself."""
+
+    def _repeated(
+        self, items: Sequence[Item], end_ns: Callable[[Item], int]
+    ) -> Iterator[tuple[int, int, Item]]:
+        """Yield the number of the repetition, the time and the item, for each at its ``end_ns``."""
+        for number in self._repetitions:
+            if self._begun is not None:
+                self._begun(number)
+            start_ns = number * self._material.period_ns
+            for item in items:
+                stamp_ns = self._pace.stamp(start_ns + item.t_ns)
+                if not self._pace.wait(stamp_ns + end_ns(item) - item.t_ns):
+                    return
+                yield number, stamp_ns, item
+
+    def close(self) -> None:
+        """Stop; calling again does nothing."""
+        self._pace.stop()
+
+
+class ReplayedSound(_Replayed[AudioBlock]):
+    """The sound of ``material``; an ``AudioSource``."""
+
+    rate: int
 
     def __repr__(self) -> str:
         """Name it for the log."""
@@ -118,14 +150,11 @@ class ReplayedSound:
         """Yield the blocks; between two repetitions it is silent up to the grid."""
         period = self.rate * self._material.period_ns // SECOND
         blocks = [*self._material.blocks, *self._silence(period)]
-        for number in _count(self._times):
-            if self._begun is not None:
-                self._begun(number)
-            for block in blocks:
-                t_ns = self._pace.stamp(number * self._material.period_ns + block.t_ns)
-                if not self._pace.wait(t_ns + len(block.samples) * SECOND // self.rate):
-                    return
-                yield replace(block, first_sample=number * period + block.first_sample, t_ns=t_ns)
+        for number, t_ns, block in self._repeated(blocks, _end_ns):
+            yield replace(block, first_sample=number * period + block.first_sample, t_ns=t_ns)
+
+    def _look_at(self, material: Material) -> None:
+        self.rate = material.rate
 
     def _silence(self, period: int) -> Iterator[AudioBlock]:
         last = self._material.blocks[-1]
@@ -137,28 +166,12 @@ class ReplayedSound:
             at += len(samples)
             t_ns += len(samples) * SECOND // self.rate
 
-    def close(self) -> None:
-        """Stop; calling again does nothing."""
-        self._pace.stop()
 
+class ReplayedPictures(_Replayed[VideoFrame]):
+    """The pictures of ``material``; a ``VideoSource``."""
 
-class ReplayedPictures:
-    """The pictures of ``material``, as ``ReplayedSound``; a ``VideoSource``."""
-
-    def __init__(
-        self,
-        material: Material,
-        times: int | None = 1,
-        *,
-        realtime: bool = False,
-        epoch_ns: int | None = None,
-        begun: Callable[[int], None] | None = None,
-    ) -> None:
-        self.height, self.width = material.frames[0].luma.shape
-        self._material = material
-        self._times = times
-        self._begun = begun
-        self._pace = Pace(realtime, epoch_ns)
+    width: int
+    height: int
 
     def __repr__(self) -> str:
         """Name it for the log."""
@@ -166,23 +179,9 @@ class ReplayedPictures:
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield the frames."""
-        frames = self._material.frames
-        for number in _count(self._times):
-            if self._begun is not None:
-                self._begun(number)
-            for sequence, frame in enumerate(frames, number * len(frames)):
-                t_ns = self._pace.stamp(number * self._material.period_ns + frame.t_ns)
-                if not self._pace.wait(t_ns):
-                    return
-                yield replace(frame, t_ns=t_ns, sequence=sequence)
+        frames = self._repeated(self._material.frames, lambda frame: frame.t_ns)
+        for sequence, (_, t_ns, frame) in enumerate(frames):
+            yield replace(frame, t_ns=t_ns, sequence=sequence)
 
-    def close(self) -> None:
-        """Stop; calling again does nothing."""
-        self._pace.stop()
-
-
-def _count(times: int | None) -> Iterator[int]:
-    number = 0
-    while times is None or number < times:
-        yield number
-        number += 1
+    def _look_at(self, material: Material) -> None:
+        self.height, self.width = material.frames[0].luma.shape
