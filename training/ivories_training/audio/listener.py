@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from ivories.audio.frontend import AudioFrontEnd
 from ivories.clock import SECOND
-from ivories.datatypes import Float32, Int8, KeyEvidence, Spectrum
+from ivories.datatypes import AudioBlock, Float32, Int8, KeyEvidence, Spectrum
 from ivories.inference.audio_model import AudioModel
 from ivories.inference.litert import LiteRtRuntime
 from ivories.inference.manifest import Manifest, check
+from ivories.paths import AudioPath
+from ivories.runtime.timing import StageTimes
 
 
 class Listener:
@@ -28,13 +30,29 @@ class Listener:
         self.manifest = manifest
         self.frontend = AudioFrontEnd()
         path = check(manifest, folder, self.frontend.fingerprint)
-        self.model = AudioModel(LiteRtRuntime(path), manifest)
+        self.runtime = LiteRtRuntime(path)
+        self.model = AudioModel(self.runtime, manifest)
         self.hop_ns = SECOND * self.frontend.spec.hop // self.frontend.spec.rate
 
     def hear(self, samples: Float32) -> list[KeyEvidence]:
         """Return the evidence of every hop of (n,) float32 samples at the front end's rate."""
         bins, level = self.frontend.process(samples)
         return self.follow(bins, level)
+
+    def hear_stream(self, samples: Float32, rate: int) -> list[KeyEvidence]:
+        """Return the evidence of (n,) float32 samples at any rate, in blocks through the device's whole path.
+
+        That is what ``ivories transcribe`` goes by: its resampler, and the weight of a microphone that clips.
+        """
+        path = AudioPath(rate, self.runtime, self.manifest, self.frontend.spec, StageTimes())
+        size = rate // 100
+        return [
+            evidence
+            for first in range(0, len(samples), size)
+            for evidence in path.push(
+                AudioBlock(samples[first : first + size], rate, first, first * SECOND // rate)
+            )
+        ]
 
     def follow(self, bins: Int8, level: NDArray[np.float32] | None = None) -> list[KeyEvidence]:
         """Return the evidence of (T, 291, 3) int8 features; time 0 is the start of the first hop."""

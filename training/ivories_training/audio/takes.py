@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
 from ivories.datatypes import Float32, KeyEvidence
@@ -23,8 +22,6 @@ from ivories_training.audio.settings import Settings
 from ivories_training.performances import Performance, read_midi
 
 SOUNDS: Final = (".wav", ".flac", ".ogg", ".mp3")
-TAIL_S: Final = 1.0
-"""Silence after a recording, so that the last horizons speak"""
 
 
 @dataclass(frozen=True)
@@ -70,10 +67,9 @@ def recordings(listener: Listener, folder: Path) -> list[Take]:
         midi = path.with_suffix(".mid")
         if midi.is_file():
             samples, rate = load_sound(path)
-            heard = np.ascontiguousarray(soxr.resample(samples, rate, RATE), np.float32)
-            heard = np.concatenate([heard, np.zeros(round(TAIL_S * RATE), np.float32)])
-            evidence = listener.hear(heard)
-            takes.append(_take(path.stem, evidence, read_midi(midi), (0.0, len(heard) / RATE), samples, rate))
+            evidence = listener.hear_stream(samples, rate)
+            span = (0.0, len(samples) / rate)
+            takes.append(_take(path.stem, evidence, read_midi(midi), span, samples, rate))
     if not takes:
         raise SourceError(f"no recording with a MIDI file of the same name in {folder}")
     return takes
