@@ -110,6 +110,11 @@ class PortLedger:
             self._sounding.add(pitch)
         return True
 
+    def held(self) -> list[bytes]:
+        """Return what tells the pedal and the keys, as they are wanted, to a receiver that is silent."""
+        pedal = [bytes((CONTROL_CHANGE | self._channel, SUSTAIN_PEDAL, self._pedal))] if self._pedal else []
+        return pedal + [bytes((NOTE_ON | self._channel, *note)) for note in self._pressed.items()]
+
     @property
     def sounding(self) -> frozenset[int]:
         """The pitches that the receiver was told to sound."""

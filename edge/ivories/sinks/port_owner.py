@@ -7,7 +7,7 @@ STATE REFUSED SWALLOWED REOPENED`` after every beat and change, ``log SENTENCE``
 before the answer to a beat ``left NUMBER:NS NUMBER:NS ...``: when the node had taken which message, those
 with MIDI being counted from 1. Told so late, it costs the notes nothing.
 
-Started by ``ivories.sinks.usb_midi``; it imports no library and little of Python's own.
+Started by ``ivories.sinks.owner_line``; it imports no library and little of Python's own.
 """
 
 import contextlib
@@ -19,10 +19,13 @@ import socket
 import sys
 import time
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ivories.errors import SinkError
 from ivories.sinks.port_node import PortNode
+
+if TYPE_CHECKING:
+    from ivories.sinks.rtp_node import RtpNode
 
 BEAT: Final = b"\xfe"
 CLOSE: Final = b"\xff"
@@ -32,6 +35,8 @@ LINGER_S: Final = 0.5
 """How long the offsets of an application that died are kept for a node that is full or away"""
 CLOSE_S: Final = 0.1
 """The same after an orderly end"""
+NETWORK: Final = "rtp:"
+"""Before the settings of an ``RtpNode``, which then stands in the place of a ``PortNode``"""
 LEFT: Final = 128
 """Messages whose moment may wait for the next beat; those of older ones are forgotten"""
 PREDECESSOR_S: Final = 1.0
@@ -43,7 +48,7 @@ class PortOwner:
 
     Args:
         line: the end to listen at.
-        device: as for ``PortNode``.
+        device: as for ``PortNode``, or ``NETWORK`` and the settings of an ``RtpNode``.
         channel: MIDI channel 0..15.
         active_sensing: as for ``PortNode``.
     """
@@ -53,9 +58,7 @@ class PortOwner:
     ) -> None:
         line.setblocking(False)
         self._line = line
-        self._node = PortNode(
-            device, channel=channel, active_sensing=active_sensing, tell=lambda text: self._say(f"log {text}")
-        )
+        self._node = self._node_of(device, channel=channel, active_sensing=active_sensing)
         self._beat_at: float | None = None  # watched from the first beat on
         self._lost = False
         self._leave_at: float | None = None
@@ -76,6 +79,16 @@ class PortOwner:
             self._turn()
         self._node.close()
         return True
+
+    def _node_of(self, device: str, *, channel: int, active_sensing: bool) -> "PortNode | RtpNode":
+        def tell(text: str) -> None:
+            self._say(f"log {text}")
+
+        if device.startswith(NETWORK):
+            from ivories.sinks.rtp_node import RtpNode  # which a cable's owner need not wait for
+
+            return RtpNode(device.removeprefix(NETWORK), channel=channel, tell=tell)
+        return PortNode(device, channel=channel, active_sensing=active_sensing, tell=tell)
 
     def _turn(self) -> None:
         """Wait for something to happen and see to it."""
