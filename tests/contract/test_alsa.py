@@ -14,7 +14,9 @@ import pytest
 
 from ivories.backends import load
 from ivories.clock import SECOND
+from ivories.config import AudioSection, Config
 from ivories.errors import BackendError, SourceError
+from ivories.sensor_check import hear
 
 pytest.importorskip("alsaaudio", reason="pyalsaaudio is not installed")
 from ivories.sources.alsa import AlsaSource, microphones, to_mono
@@ -87,6 +89,14 @@ def test_every_sample_has_its_time(control):
     assert not blocks[5].samples.flags.writeable
     assert source.gaps == 0
     assert max(len(block.samples) for block in blocks[3:]) <= 4 * 80
+
+
+def test_the_doctor_hears_it_for_a_moment(control):
+    told = hear(Config(audio=AudioSection(source="alsa", device="counter")))
+    assert told.startswith("ALSA counter, 16000 Hz: level -"), told
+    control.write_text("gone")
+    with pytest.raises(SourceError, match="cannot be opened"):
+        hear(Config(audio=AudioSection(source="alsa", device="counter")))
 
 
 def test_an_overrun_is_a_gap_of_the_right_length(control):
