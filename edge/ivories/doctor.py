@@ -20,6 +20,7 @@ from ivories.clock import MILLISECOND
 from ivories.config import Config
 from ivories.devices import list_microphones
 from ivories.errors import BackendError, ConfigError, IvoriesError
+from ivories.sensor_check import SensorInUseError, hear, look
 from ivories.sinks.mqtt_access import read_password, tls_context, topic_base
 from ivories.sinks.rawmidi import find_gadget
 from ivories.vision import calibration as calibrations
@@ -61,8 +62,8 @@ def examine(config: Config) -> Iterator[Finding]:
     """Yield one finding per part of the instrument."""
     yield Finding("Python, C path", Verdict.OK, f"{platform.python_version()}, {native.simd()}")
     yield from _networks(config)
-    yield _wanted("microphone", config.audio.source, lambda: _microphones(config))
-    yield _wanted("camera", config.video.source, lambda: _cameras(config))
+    yield _wanted("microphone", config.audio.source, lambda: _microphone(config))
+    yield _wanted("camera", config.video.source, lambda: _camera(config))
     yield _calibration(config)
     if config.audio.source != "off" and config.video.source != "off":
         yield _skew(config)
@@ -97,26 +98,22 @@ def _wanted(subject: str, setting: str, probe: Callable[[], str]) -> Finding:
         return Finding(subject, Verdict.ABSENT, "switched off in the configuration")
     try:
         return Finding(subject, Verdict.OK, probe())
+    except SensorInUseError as held:
+        return Finding(subject, Verdict.OK if held.by_ivories else Verdict.ABSENT, str(held))
     except (IvoriesError, OSError) as error:
         return Finding(subject, Verdict.ABSENT if setting == "auto" else Verdict.WRONG, str(error))
 
 
-def _microphones(config: Config) -> str:
-    if config.audio.source not in {"auto", "alsa"}:
-        return f"source {config.audio.source}"
-    found = list_microphones()
-    if not found:
+def _microphone(config: Config) -> str:
+    if config.audio.source in {"auto", "alsa"} and not list_microphones():
         raise BackendError("no ALSA capture device: plug in a USB microphone, then see `ivories devices`")
-    return ", ".join(found)
+    return hear(config)
 
 
-def _cameras(config: Config) -> str:
-    if config.video.source not in {"auto", "picamera2", "v4l2"}:
-        return f"source {config.video.source}"
-    nodes = sorted(str(p) for p in Path("/dev").glob("video*"))
-    if not nodes:
+def _camera(config: Config) -> str:
+    if config.video.source in {"auto", "picamera2", "v4l2"} and not any(Path("/dev").glob("video*")):
         raise BackendError("no camera: check the cable (Pi camera: `rpicam-hello --list-cameras`)")
-    return ", ".join(nodes)
+    return look(config)
 
 
 def _calibration(config: Config) -> Finding:
