@@ -107,7 +107,7 @@ class Listener:
 
     def __init__(self, *, reads_journal=True, uses_single=True):
         self.reads_journal, self.uses_single = reads_journal, uses_single
-        self.highest = None
+        self.highest = self.ssrc = None
         self.sounding = {}  # pitch -> velocity; notes skipped as too late included
         self.pedal = 0
         self.heard = []  # messages that changed something
@@ -116,6 +116,7 @@ class Listener:
 
     def take(self, data):
         """Take one RTP packet; return its sequence number."""
+        known = self.ssrc
         head, kind, sequence, self.ticks, self.ssrc = struct.unpack(">BBHII", data[:12])
         assert head == 0x80
         assert kind & 0x7F == 97
@@ -123,6 +124,8 @@ class Listener:
         messages, has_journal = command_section(reader)
         assert bool(kind & 0x80) == bool(messages), "the marker tells whether there are messages"
         assert has_journal, "every payload has a journal"
+        if self.ssrc != known:  # another stream
+            self.highest = None
         self.packets += 1
         self.journal_bytes += len(reader.data)
         journal = journal_section(reader)

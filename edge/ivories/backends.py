@@ -31,6 +31,7 @@ BACKENDS: Final[dict[str, dict[str, str]]] = {
         "mqtt": "ivories.sinks.mqtt:MqttSink",
         "usb_midi": "ivories.sinks.usb_midi:UsbMidiSink",
         "alsa_seq": "ivories.sinks.alsa_seq:AlsaSequencerSink",
+        "rtp_midi": "ivories.sinks.rtp_midi:RtpMidiSink",
         "midi_file": "ivories.sinks.midi_file:MidiFileSink",
         "jsonl": "ivories.sinks.jsonl:JsonLinesSink",
         "terminal": "ivories.sinks.terminal:TerminalSink",

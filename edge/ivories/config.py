@@ -71,6 +71,14 @@ class AlsaSequencerSection(Section, frozen=True):
     port: str = "Ivories"
 
 
+class RtpMidiSection(Section, frozen=True):
+    enabled: Switch = "auto"
+    allow: tuple[str, ...] = ()
+    invite: tuple[str, ...] = ()
+    port: int = 5004
+    session: str = "Ivories"
+
+
 class MqttSection(Section, frozen=True):
     enabled: Switch = "auto"
     host: str = ""
@@ -114,6 +122,7 @@ class Config(Section, frozen=True):
     decoding: DecodingSection = DecodingSection()
     usb_midi: UsbMidiSection = UsbMidiSection()
     alsa_seq: AlsaSequencerSection = AlsaSequencerSection()
+    rtp_midi: RtpMidiSection = RtpMidiSection()
     mqtt: MqttSection = MqttSection()
     recorder: RecorderSection = RecorderSection()
     runtime: RuntimeSection = RuntimeSection()
@@ -135,6 +144,7 @@ _RANGES: Final[dict[tuple[str, str], tuple[float, float, str]]] = {
     ("decoding", "key_prior_beta"): (0, 100, ""),
     ("decoding", "key_prior_rho_uniform"): (0, 1, ""),
     ("decoding", "key_prior_lambda"): (0, 10, ""),
+    ("rtp_midi", "port"): (1, 65534, ""),
     ("mqtt", "port"): (1, 65535, ""),
     ("recorder", "minutes"): (0, 30, "minutes (0 = off)"),
     ("recorder", "video_fps"): (1, 60, "frames per second"),
@@ -178,6 +188,12 @@ def parse_config(raw: dict[str, Any], name: str = "configuration") -> Config:
             sections[section] = kinds[section](**values)
     if (mqtt := sections.get("mqtt")) and mqtt.enabled == "on" and not mqtt.host:
         mistakes.append('mqtt.enabled = "on" needs mqtt.host: name the broker')
+    if rtp := sections.get("rtp_midi"):
+        from ivories.sinks.rtp_midi import address_mistakes
+
+        mistakes += address_mistakes(rtp.allow, rtp.invite)
+        if rtp.enabled == "on" and not (rtp.allow or rtp.invite):
+            mistakes.append('rtp_midi.enabled = "on" needs rtp_midi.allow or rtp_midi.invite')
     if mistakes:
         raise ConfigError(f"{name}: " + "; ".join(mistakes))
     return Config(**sections)

@@ -1,6 +1,7 @@
 """``ivories doctor``: what works on this machine, what does not, and what to do about it."""
 
 import contextlib
+import errno
 import os
 import platform
 import resource
@@ -19,10 +20,11 @@ from ivories.app import Application
 from ivories.clock import MILLISECOND
 from ivories.config import Config
 from ivories.devices import list_microphones
-from ivories.errors import BackendError, ConfigError, IvoriesError
+from ivories.errors import BackendError, ConfigError, IvoriesError, SinkError
 from ivories.sensor_check import SensorInUseError, hear, look
 from ivories.sinks.mqtt_access import read_password, tls_context, topic_base
 from ivories.sinks.rawmidi import find_gadget
+from ivories.sinks.rtp_ports import Ports
 from ivories.vision import calibration as calibrations
 
 
@@ -69,6 +71,7 @@ def examine(config: Config) -> Iterator[Finding]:
         yield _skew(config)
     yield _wanted("USB-MIDI gadget", config.usb_midi.enabled, lambda: _gadget(config.usb_midi.device))
     yield _wanted("ALSA sequencer", config.alsa_seq.enabled, _sequencer)
+    yield _network_midi(config)
     yield _broker(config)
     yield _priority(config)
     yield _locked_memory(config)
@@ -166,6 +169,23 @@ def _sequencer() -> str:
     if not Path("/dev/snd/seq").exists():
         raise BackendError("no /dev/snd/seq: `modprobe snd-seq` makes it")
     return "/dev/snd/seq"
+
+
+def _network_midi(config: Config) -> Finding:
+    rtp = config.rtp_midi
+    if rtp.enabled == "off" or not (rtp.allow or rtp.invite):
+        detail = "nobody is allowed or invited (rtp_midi.allow, rtp_midi.invite)"
+        return Finding("RTP-MIDI", Verdict.ABSENT, detail)
+    try:
+        Ports(rtp.port).close()
+    except SinkError as error:
+        if error.errno != errno.EBUSY:
+            return Finding("RTP-MIDI", Verdict.WRONG, str(error))
+        detail = f"UDP ports {rtp.port} and {rtp.port + 1} are in use: by the service, if it runs"
+        return Finding("RTP-MIDI", Verdict.OK, detail)
+    who = [f"{', '.join(rtp.allow)} may open a session"] if rtp.allow else []
+    who += [f"{', '.join(rtp.invite)} is invited"] if rtp.invite else []
+    return Finding("RTP-MIDI", Verdict.OK, f"UDP ports {rtp.port} and {rtp.port + 1}: {'; '.join(who)}")
 
 
 def _broker(config: Config) -> Finding:

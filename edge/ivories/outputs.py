@@ -40,6 +40,11 @@ def build_sinks(config: Config, models: Mapping[str, str], *, view: bool = False
         lambda s: s(device=usb.device, wait=wait, active_sensing=usb.active_sensing),
     )  # fmt: skip
     _add(sinks, "alsa_seq", config.alsa_seq.enabled, lambda s: s(port=config.alsa_seq.port))
+    rtp = config.rtp_midi
+    _add(
+        sinks, "rtp_midi", rtp.enabled if rtp.allow or rtp.invite else "off",
+        lambda s: s(allow=rtp.allow, invite=rtp.invite, port=rtp.port, session=rtp.session),
+    )  # fmt: skip
     _add(
         sinks, "mqtt", "off" if mqtt.enabled == "auto" and not mqtt.host else mqtt.enabled,
         lambda s: s(

@@ -18,6 +18,7 @@ from ivories.keyboard import key_name, pitch_of_key
 from ivories.sinks import alsa_seq
 from ivories.sinks.embedded_broker import start_broker
 from played import MidiReceiver, Player, SequencerLibrary, offset, onset, pedal
+from rtp_peer import Peer, free_port, until
 
 SINKS = sorted(BACKENDS["sink"])
 PITCH_OF_NAME = {key_name(key): pitch_of_key(key) for key in range(88)}
@@ -141,6 +142,18 @@ def usb_midi_rig(tmp_path, monkeypatch):
         return list(parser)
 
     return Rig(sink, heard, lambda: os.close(number))
+
+
+def rtp_midi_rig(tmp_path, monkeypatch):
+    peer = Peer()
+    sink = load("sink", "rtp_midi")(invite=[f"127.0.0.1:{peer.port}"], port=free_port())
+    until(lambda: sink.state == "open" and peer.listener.packets)
+
+    def heard():
+        until(lambda: peer.count(b"BY"))
+        return [mido.Message.from_bytes(message) for message in peer.listener.heard]
+
+    return Rig(sink, heard, peer.close)
 
 
 def alsa_seq_rig(tmp_path, monkeypatch):

@@ -85,11 +85,11 @@ def test_train_and_deploy_come_in_this_order_also_side_by_side():
 def test_the_pages_name_no_setting_or_file_that_is_not_there():
     sections = {
         name: getattr(load_config(PROJECT / "deploy/ivories.toml"), name)
-        for name in ("mqtt", "usb_midi", "recorder")
+        for name in ("mqtt", "usb_midi", "recorder", "rtp_midi")
     }
     for page in PAGES:
         text = page.read_text()
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (DOCS / target).exists(), (page.name, target)
-        for section, key in re.findall(r"`(mqtt|usb_midi|recorder)\.(\w+)`", text):
+        for section, key in re.findall(r"`(mqtt|usb_midi|recorder|rtp_midi)\.(\w+)`", text):
             assert hasattr(sections[section], key)

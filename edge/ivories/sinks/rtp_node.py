@@ -180,8 +180,8 @@ class RtpNode:
         elif isinstance(packet, Exchange) and packet.command != END:
             self._answered(packet, origin, now)
         elif session is None:
-            if isinstance(packet, Clock) and packet.step == 0 and at_data:
-                self._resume(packet, origin, now)
+            if isinstance(packet, Clock) and packet.step == 0 and at_data and self._door.open_to(origin):
+                self._disown(origin)
         elif isinstance(packet, Exchange):
             self._leave(session, "left", now)
         elif isinstance(packet, Clock):
@@ -228,25 +228,21 @@ class RtpNode:
                 other = Participant(answer.name, answer.ssrc, answer.token, *ends, invited=True)
                 self._begin(other, invitation.ssrc, now)
 
-    def _resume(self, clock: Clock, origin: Address, now: float) -> None:
-        """Go on with one who believes to be in a session: it was with the process before this one."""
-        if self._door.open_to(origin) and len(self._sessions) < SESSIONS:
+    def _disown(self, origin: Address) -> None:
+        """Tell one who believes to be in a session that it is over: it was with a process before this one."""
+        if self._ports is not None:
             host, port, *scope = origin
-            control = (host, int(port) - 1, *scope)
-            other = Participant("", clock.ssrc, 0, control, origin, invited=False)
-            session = self._begin(other, self._ssrc, now)
-            self._put(session, session.clock(clock, now))
+            self._ports.send_control(Exchange(END, 0, self._ssrc).encode(), (host, int(port) - 1, *scope))
 
     # Sessions begin and end
 
-    def _begin(self, other: Participant, ssrc: int, now: float) -> Session:
+    def _begin(self, other: Participant, ssrc: int, now: float) -> None:
         first = int.from_bytes(os.urandom(2), "big")
         session = Session(other, ssrc=ssrc, first=first, now=now, channel=self._channel)
         self._sessions.append(session)
         self.reopened += 1
         self._tell(f"RTP-MIDI session with {_who(other)}")
         self._put(session, session.start(self._ledger.held(), now))
-        return session
 
     def _leave(self, session: Session, why: str, now: float) -> None:
         self._sessions.remove(session)
@@ -262,7 +258,7 @@ class RtpNode:
 
 
 def _lasting_ssrc(port: int) -> int:
-    """Return a number that is the same after a restart, so that whoever is in a session may go on."""
+    """Return a number that is the same after a restart: those who missed the end still know it."""
     try:
         machine = Path("/etc/machine-id").read_bytes()
     except OSError:
