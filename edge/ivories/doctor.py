@@ -21,6 +21,7 @@ from ivories.clock import MILLISECOND
 from ivories.config import Config
 from ivories.devices import list_microphones
 from ivories.errors import BackendError, ConfigError, IvoriesError, SinkError
+from ivories.recorder.shelf import Shelf
 from ivories.sensor_check import SensorInUseError, hear, look
 from ivories.sinks.mqtt_access import read_password, tls_context, topic_base
 from ivories.sinks.rawmidi import find_gadget
@@ -73,6 +74,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _wanted("ALSA sequencer", config.alsa_seq.enabled, _sequencer)
     yield _network_midi(config)
     yield _broker(config)
+    yield _takes(config)
     yield _priority(config)
     yield _locked_memory(config)
 
@@ -204,6 +206,19 @@ def _broker(config: Config) -> Finding:
             return Finding("MQTT broker", Verdict.OK, f"{mqtt.host}:{mqtt.port} answers")
     except OSError as error:
         return Finding("MQTT broker", Verdict.WRONG, f"{mqtt.host}:{mqtt.port}: {error.strerror or error}")
+
+
+def _takes(config: Config) -> Finding:
+    recorder = config.recorder
+    if not recorder.minutes:
+        return Finding("takes", Verdict.ABSENT, "nothing is recorded (recorder.minutes = 0)")
+    shelf = Shelf.of(recorder)
+    if not shelf.folder.exists():
+        return Finding("takes", Verdict.ABSENT, f"none yet; the first one makes {shelf.folder}")
+    try:
+        return Finding("takes", Verdict.OK, shelf.state())
+    except SinkError as error:
+        return Finding("takes", Verdict.WRONG, str(error))
 
 
 def _priority(config: Config) -> Finding:
