@@ -1,5 +1,6 @@
 """A release on the device: a folder with an environment of its own, checked before it may start."""
 
+import contextlib
 import hashlib
 import os
 import pwd
@@ -90,7 +91,8 @@ def doctor(folder: Path, lock: int) -> tuple[bool, str]:
         user = pwd.getpwnam("ivories")
         groups = os.getgrouplist(user.pw_name, user.pw_gid)
         as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": groups, "cwd": "/"}
-        resource.setrlimit(resource.RLIMIT_RTPRIO, (10, 10))  # as the service has it
+        with contextlib.suppress(ValueError):  # not allowed where an image is made in a container
+            resource.setrlimit(resource.RLIMIT_RTPRIO, (10, 10))  # as the service has it
     try:
         done = subprocess.run(
             [folder / "venv/bin/ivories", "doctor", *config], stdin=subprocess.DEVNULL, text=True,

@@ -12,6 +12,7 @@ from places import (
     HOME,
     PENDING,
     RELEASES,
+    ROOT,
     SERVICE,
     SETTLE_S,
     SYSTEMCTL,
@@ -80,7 +81,14 @@ def _restart() -> None:
 
 
 def activate(release: str) -> None:
-    """Switch to ``release`` and keep it when it is well; raises Refusal after going back otherwise."""
+    """Switch to ``release`` and keep it when it is well; raises Refusal after going back otherwise.
+
+    Where no services run, in an image that is being made, it is switched to and no more.
+    """
+    if str(ROOT) == "/" and not Path("/run/systemd/system").is_dir():
+        step("switch; no service runs here that could be restarted")
+        switch(release)
+        return
     before, old = service(), current()
     step("note the switch")
     write(PENDING, json.dumps({"from": old, "to": release}).encode())

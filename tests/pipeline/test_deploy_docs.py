@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ivories.config import load_config
 
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "deploy/docs"
-PAGES = [DOCS / name for name in ("install.md", "deploy.md", "security.md", "takes.md")]
+NAMES = ("install.md", "deploy.md", "security.md", "takes.md", "desk.md", "boards.md", "image.md")
+PAGES = [DOCS / name for name in NAMES]
 UNITS = {path.stem for path in (PROJECT / "deploy/systemd").iterdir()}
-SYSTEM = {"aseqdump", "cat", "ss", "ssh", "install"}  # of Debian, with options that were tried by hand
+UNITS |= {"nv-l4t-usb-device-mode"}  # of a Jetson
+# Of Debian, with options that were tried by hand.
+SYSTEM = {"aseqdump", "cat", "dpkg", "install", "modprobe", "ss", "ssh"}
 
 
 def commands():
@@ -32,6 +36,29 @@ def words_of_help(*program):
     )
     assert "--help" in done.stdout, done.stderr
     return done.stdout
+
+
+def run_script(script, *arguments):
+    """Run a script that changes nothing, or find the options of one that makes an image."""
+    if script == "deploy/image/build.sh":
+        assert {word for word in arguments if word.startswith("--")} <= taken_by_build(), arguments
+        return
+    assert (script, *arguments) == ("deploy/install.sh", "--dry-run")
+    done = subprocess.run(["sh", script, *arguments], cwd=PROJECT, capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def taken_by_build():
+    text = (PROJECT / "deploy/image/build.sh").read_text()
+    return set(re.findall(r"^ +(--[a-z-]+)\) ", text, re.MULTILINE))
+
+
+def check_compose(*arguments):
+    compose, option, file, command, *rest = arguments
+    assert (compose, option) == ("compose", "-f")
+    services = yaml.safe_load((PROJECT / file).read_text())["services"]
+    known = {"up": {"--build"}, "exec": set(services) | {"cat", "/secrets/dashboard"}, "down": {"--volumes"}}
+    assert set(rest) <= known[command], rest
 
 
 @pytest.mark.parametrize("words", list(commands()))
@@ -61,10 +88,9 @@ def test_a_command_exists(words):
         )
         assert re.search(rf"\b{arguments[0]}\b", (PROJECT / source).read_text())
     elif program == "sh":
-        assert arguments == ["deploy/install.sh", "--dry-run"]
-        assert (
-            subprocess.run(["sh", *arguments], cwd=PROJECT, capture_output=True, check=False).returncode == 0
-        )
+        run_script(*arguments)
+    elif program == "docker":
+        check_compose(*arguments)
     elif program == "python3":
         said = words_of_help(sys.executable, PROJECT / arguments[0])
         assert all(option in said for option in options)

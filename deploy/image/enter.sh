@@ -1,0 +1,18 @@
+#!/bin/sh
+# Stands in for ssh while an image is made: enter.sh ROOT [options of ssh] HOST COMMAND
+# runs COMMAND as root in the system below ROOT, so that release.py prepares and installs there as on a device.
+set -eu
+
+root=$1
+shift
+while [ $# -gt 0 ]; do
+  case $1 in
+    -O) exit 0 ;; # the shared connection, of which there is none
+    -o) shift 2 ;;
+    -*) shift ;;
+    *) break ;;
+  esac
+done
+shift # the host
+exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TMPDIR=/tmp \
+  PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd && $*"
