@@ -80,6 +80,9 @@ def test_a_full_shelf_refuses_and_deletes_nothing(tmp_path):
     with pytest.raises(SinkError, match=r"no room.*4 takes hold.*recorder\.limit_gb"):
         shelf.put(WHEN, 1001, fill)
     assert len(shelf.takes()) == 4
+    assert shelf.state() == f"4 in {tmp_path}, 0 of 0 MiB"
+    with pytest.raises(SinkError, match="no room for a take"):
+        Shelf(tmp_path, 3999).state()
 
 
 def test_pruning_takes_the_oldest_and_only_takes(tmp_path, caplog):

@@ -4,13 +4,14 @@ Ears, eyes and notes only drop what they have into bounded mailboxes. Two thread
 from them, a third one writes; a take that cannot be written is a sentence in the log and in the answer.
 """
 
+import contextlib
 import logging
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import av
@@ -68,9 +69,7 @@ class Recorder:
     def __init__(self, settings: RecorderSection, *, sees: bool = True) -> None:
         seconds = 60 * settings.minutes
         self._span_ns = round(seconds * SECOND)
-        self._shelf = Shelf(
-            Path(settings.folder).expanduser(), round(settings.limit_gb * 1e9), prune=settings.prune
-        )
+        self._shelf = Shelf.of(settings)
         self._shelf.tidy()
         self._controls: Controls | None = None
         self._heard_ns = self._seen_ns = 0  # newest time
@@ -191,7 +190,8 @@ class Recorder:
     def _answer(self, asked: _Asked) -> str:
         """Save a take; return an empty text, or why it could not be."""
         try:
-            self._save(asked)
+            with _giving_way():
+                self._save(asked)
         except SinkError as error:
             _log.warning("no take is saved: %s", error)
             return str(error)
@@ -246,3 +246,14 @@ class Recorder:
     def _ended(self, worker: Worker) -> None:
         if worker.failure is not None:
             _log.error("the recorder failed (%s); the music goes on", worker.name, exc_info=worker.failure)
+
+
+@contextlib.contextmanager
+def _giving_way() -> Iterator[None]:
+    """Let who wants the interpreter wait for half a millisecond at most, instead of the usual five."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual_s)

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ivories.config import RecorderSection
 from ivories.errors import SinkError
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,23 @@ class Shelf:
         self.folder = folder
         self._limit_bytes = limit_bytes
         self._prune = prune
+
+    @classmethod
+    def of(cls, settings: RecorderSection) -> "Shelf":
+        """Return the shelf that ``settings`` describe."""
+        folder = Path(settings.folder).expanduser()
+        return cls(folder, round(settings.limit_gb * 1e9), prune=settings.prune)
+
+    def state(self) -> str:
+        """Return how full it is; raises SinkError when no take can be saved there."""
+        with _told(self.folder):
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            lacking = "" if self._prune else self._lacking(0)
+        if lacking:
+            raise SinkError(f"no room for a take in {self.folder}: {lacking}")
+        limit = self._limit_bytes // _MIB
+        return f"{len(self.takes())} in {self.folder}, {self.used_bytes() // _MIB} of {limit} MiB"
 
     def takes(self) -> list[Path]:
         """Return the folders of all takes, oldest first; none when the folder cannot be read."""
@@ -106,10 +124,10 @@ class Shelf:
         """Return why ``most_bytes`` more do not go in; empty when they do."""
         used = self.used_bytes()
         if used + most_bytes > self._limit_bytes:
+            new = f", and this one may need {-(-most_bytes // _MIB)}" if most_bytes else ""
             return (
-                f"{len(self.takes())} takes hold {used // _MIB} of {self._limit_bytes // _MIB} MiB and this "
-                f"one may need {-(-most_bytes // _MIB)}; move old ones away, raise recorder.limit_gb, or set "
-                "recorder.prune"
+                f"{len(self.takes())} takes hold {used // _MIB} of {self._limit_bytes // _MIB} MiB{new}; "
+                "move old ones away, raise recorder.limit_gb, or set recorder.prune"
             )
         free = shutil.disk_usage(self.folder).free
         if free < most_bytes + KEPT_FREE:
