@@ -22,7 +22,7 @@ from ivories.clock import now_ns
 from ivories.config import Config
 from ivories.controls import Request
 from ivories.datatypes import AudioBlock, KeyEvidence, Origin, VideoFrame
-from ivories.errors import BackendError, SourceError
+from ivories.errors import BackendError, CalibrationError, SourceError
 from ivories.instrument import Instrument
 from ivories.outputs import build_sinks
 from ivories.recorder.recorder import Recorder
@@ -240,6 +240,15 @@ def _passed_on(items: Iterable[Item], take: Callable[[Item], None]) -> Iterator[
         take(item)
 
 
+def _kept(store: CalibrationStore) -> Calibration | None:
+    """Return the position that is kept; None, with a warning, where the file is of no use."""
+    try:
+        return store.load()
+    except CalibrationError as error:
+        _log.warning("%s Until then the keyboard is searched for in the pictures.", error)
+        return None
+
+
 def run(config: Config, *, view: bool = False) -> None:
     """Be the instrument until SIGINT or SIGTERM; SIGUSR1 saves a take.
 
@@ -252,7 +261,7 @@ def run(config: Config, *, view: bool = False) -> None:
     raise_priority(realtime_priority=config.runtime.realtime_priority, lock_memory=config.runtime.lock_memory)
     app = Application(config, audio=hears, video=sees)
     store = CalibrationStore(Path(config.video.calibration))
-    calibration = store.load() if sees else None
+    calibration = _kept(store) if sees else None
     sinks = build_sinks(config, app.models, view=view)
     recorder = Recorder(config.recorder, sees=sees) if config.recorder.minutes else None
     if recorder is not None:

@@ -14,6 +14,7 @@ from ivories.audio.resample import Resampler
 from ivories.audio.spec import FrontEndSpec
 from ivories.clock import SECOND
 from ivories.datatypes import AudioBlock, KeyEvidence, VideoFrame
+from ivories.errors import CalibrationError
 from ivories.fusion.health import CameraHealth, MicrophoneHealth
 from ivories.inference.audio_model import AudioModel
 from ivories.inference.base import Runtime
@@ -71,8 +72,9 @@ class VideoPath:
 
     Without a calibration the first pictures are used to find the keyboard. A camera that was moved, now or
     since the calibration was made, is noticed: its evidence loses weight at the first doubt, and when three
-    looks agree the keyboard is searched for again. Until a position is known the path says nothing, which is
-    what fusion expects of a sensor that cannot judge.
+    looks agree the keyboard is searched for again; so it is where the calibration does not fit the pictures.
+    Until a position is known the path says nothing, which is what fusion expects of a sensor that cannot
+    judge.
     """
 
     def __init__(
@@ -108,10 +110,12 @@ class VideoPath:
 
     def push(self, frame: VideoFrame) -> list[KeyEvidence]:
         """Take one frame; nothing comes back until the keyboard is found and its rest image is known."""
+        if self._strip is not None and not self._strip.fits(frame):
+            self._strip = None  # the camera came back in another mode
         if self._strip is None and not self._begin(frame):
             return []
         if self._bumped(frame):
-            self._search_again()
+            self._search_again(self._calibration)
             return []
         doubt = self._drift.newest if self._drift else 0.0
         evidence: list[KeyEvidence] = []
@@ -138,7 +142,12 @@ class VideoPath:
             if self._calibration is None:
                 return False
             self._on_calibration(self._calibration)
-        self._strip = StripFrontEnd(self._spec, self._calibration, frame.luma.shape)
+        try:
+            self._strip = StripFrontEnd(self._spec, self._calibration, frame.luma.shape)
+        except CalibrationError as error:
+            _log.warning("%s Until then the keyboard is searched for in the pictures as they are.", error)
+            self._search_again(None)
+            return False
         self._drift = DriftWatch(self._calibration)
         self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
         return True
@@ -175,8 +184,9 @@ class VideoPath:
         )
         return True
 
-    def _search_again(self) -> None:
-        self._finder = KeyboardFinder(hint=self._calibration)
+    def _search_again(self, hint: Calibration | None) -> None:
+        """Begin to look for the keyboard; ``hint``: where it was in pictures of this size."""
+        self._finder = KeyboardFinder(hint=hint)
         self._strip = self._drift = self._calibration = None
         self._model.reset()
         self._health = CameraHealth()

@@ -79,11 +79,17 @@ def calibration_from(corners: str | None, file: Path | None, video: Path) -> Cal
     """
     if corners and file:
         raise ConfigError("--corners and --calibration exclude each other")
+    source = VideoFileSource(video)
+    source.close()
     if file is not None:
         given = calibrations.load(file)
+        if (given.width, given.height) != (source.width, source.height):
+            raise CalibrationError(
+                f"{file} was made for pictures of {given.width} x {given.height}, but those of {video} are "
+                f"{source.width} x {source.height}: leave --calibration out, or make another one with "
+                f"`ivories setup {video}`"
+            )
     else:
-        source = VideoFileSource(video)
-        source.close()
         try:
             given = calibrations.from_corners(parse_corners(corners or ""), source.width, source.height)
         except CalibrationError as error:

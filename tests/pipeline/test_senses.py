@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import soundfile
@@ -168,6 +169,35 @@ def test_a_bumped_camera_loses_its_weight_then_finds_the_keyboard_again(caplog):
     assert "the camera was moved" in moved
     assert "keep the camera still" in moved
     assert "keyboard found" in again
+
+
+def test_a_calibration_for_another_picture_size_is_told_of_and_made_anew(caplog):
+    rng = np.random.default_rng(20)
+    view = View(elevation=62)
+    large = [draw(view, rng) for _ in range(3)]
+    small = [cv2.resize(picture, (320, 240), interpolation=cv2.INTER_AREA) for picture in large]
+    found, seen = [], []
+    path = VideoPath(
+        LiteRtRuntime(DATA / SEEING.file), SEEING, StripSpec(), StageTimes(),
+        from_corners(view.to_pixels(KEYBOARD_CORNERS) / 2, 320, 240), found.append,
+    )  # fmt: skip
+    with caplog.at_level("WARNING", logger="ivories.paths"):
+        for n in range(120):
+            picture = (large, small)[n >= 60][n % 3]  # at 60 the camera comes back in another mode
+            if path.push(VideoFrame(picture, n * 100_000_000, 0, n)):
+                seen.append(n)
+    assert [(c.width, c.height) for c in found] == [(640, 480), (320, 240)]
+    keys = np.stack([KEY_CENTRE, np.full(88, 0.7)], 1)
+    assert np.abs(found[0].to_plane(view.to_pixels(keys)) - keys)[:, 0].max() < 0.15
+    assert 59 in seen
+    assert not {60, 61} & set(seen)
+    assert 119 in seen
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2, told
+    assert "640 x 480 pixels, but" in told[0]
+    assert "made for 320 x 240" in told[0]
+    assert "320 x 240 pixels, but" in told[1]
+    assert all("the keyboard is searched for" in message for message in told)
 
 
 def test_while_no_keyboard_is_to_be_found_the_log_says_what_to_do_once(caplog):

@@ -31,8 +31,8 @@ class EarlyEye:
         self.begun_with = []
 
     def instrument(self, sinks, calibration):
-        self.begun_with.append(calibration.audio_video_skew_ns)
-        return Instrument(Tracker(SETTINGS, calibration.audio_video_skew_ns), sinks, StageTimes())
+        self.begun_with.append(calibration and calibration.audio_video_skew_ns)
+        return Instrument(Tracker(SETTINGS, self.begun_with[-1] or 0), sinks, StageTimes())
 
     def close(self):
         pass
@@ -81,3 +81,15 @@ def test_the_next_run_begins_with_what_the_last_one_learnt(config):
     told = io.StringIO()
     doctor.run(config, Console(file=told, width=140))
     assert f"{kept.audio_video_skew_ns / MILLISECOND:+.1f} ms" in told.getvalue()
+
+
+def test_a_file_that_is_no_calibration_stops_nothing(config, caplog):
+    config, path, apps = config
+    path.write_text("{}")
+    live.run(config)
+    assert [app.begun_with for app in apps] == [[None]]
+    (told,) = (
+        r.getMessage() for r in caplog.records if "calibration" in r.getMessage() and r.name == live.__name__
+    )
+    assert "is not a calibration" in told
+    assert "the keyboard is searched for" in told

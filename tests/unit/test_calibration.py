@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from ivories.errors import CalibrationError
+from ivories.resources import bundled_take
+from ivories.survey import calibration_from
 from ivories.vision.calibration import FORMAT, Calibration, from_corners, load, save
 
 CORNERS = [(45.5, 202.1), (597.0, 207.4), (609.7, 273.2), (30.0, 265.1)]
@@ -104,3 +106,12 @@ def test_a_file_says_its_format(tmp_path):
     save(from_corners(CORNERS, 640, 480), path)
     assert FORMAT in path.read_text()
     assert isinstance(load(path), Calibration)
+
+
+def test_one_for_another_picture_size_is_refused_before_a_recording_is_read(tmp_path):
+    path = tmp_path / "calibration.json"
+    save(from_corners(CORNERS, 800, 600).with_rest(np.zeros((48, 1056), np.uint8)), path)
+    with pytest.raises(
+        CalibrationError, match=r"made for pictures of 800 x 600, but those of .*leave --calib"
+    ):
+        calibration_from(None, path, bundled_take())

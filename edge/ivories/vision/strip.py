@@ -289,6 +289,10 @@ class StripFrontEnd:
         looking.get_luma(image)
         return image
 
+    def fits(self, frame: VideoFrame) -> bool:
+        """Return whether ``frame`` has the size that the calibration is for."""
+        return frame.luma.shape == (self.calibration.height, self.calibration.width)
+
     def _check(self, shape: tuple[int, ...]) -> None:
         expected = (self.calibration.height, self.calibration.width)
         if tuple(shape) != expected:
