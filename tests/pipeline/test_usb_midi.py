@@ -3,6 +3,7 @@
 import fcntl
 import os
 import select
+import signal
 import threading
 import time
 import tty
@@ -129,6 +130,22 @@ def test_notes_arrive_whole_and_in_order(host, sink):
     assert [tuple(m.bytes()) for m in host.read().messages] == [
         (0x90, 60, 80), (0xB0, 64, 127), (0x80, 60, 33), (0xB0, 64, 0),
     ]  # fmt: skip
+
+
+def test_a_signal_to_the_whole_service_does_not_end_the_owner(host, monkeypatch, opened):
+    processes = []
+    launch = owner_line.launch
+    monkeypatch.setattr(
+        owner_line, "launch", lambda *given: processes.append(launch(*given)) or processes[-1]
+    )
+    sink = UsbMidiSink(device=str(host.path))
+    opened.append(sink)
+    host.read().messages.clear()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        processes[0].send_signal(number)
+    Player(sink).play(onset(39, velocity=80), offset(39, velocity=33))
+    assert [tuple(m.bytes()) for m in host.read().messages] == [(0x90, 60, 80), (0x80, 60, 33)]
+    assert processes[0].poll() is None
 
 
 def test_a_write_takes_microseconds(host, sink, capsys):

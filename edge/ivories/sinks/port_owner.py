@@ -198,8 +198,9 @@ class PortOwner:
 
 def main() -> None:
     """Run the owner; arguments: descriptor of the line, device, channel, wait and active sensing (0 or 1)."""
-    # The group gets the signals of an orderly end too; the application's silence ends this process.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # The group gets the signals of an orderly end too, and of a take to save; the application's silence
+    # ends this process.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     descriptor, device, channel, wait, active_sensing = sys.argv[1:]
     line = socket.socket(fileno=int(descriptor))
