@@ -19,7 +19,8 @@ from ivories.config import Config, RecorderSection
 from ivories.controls import Request
 from ivories.datatypes import AudioBlock, NoteKind
 from ivories.media import probe
-from ivories.recorder.recorder import POLL_S, Recorder
+from ivories.recorder.keeper import POLL_S
+from ivories.recorder.recorder import Recorder
 from ivories.recorder.sound_ring import RATE
 from ivories.replay import decode
 from ivories.report import notes_of_events
@@ -58,7 +59,7 @@ class Saved:
                 evidence = eyes.push(_at_epoch(item))
             for one in evidence:
                 instrument.push(one)
-            while len(recorder._seen) > 4 or len(recorder._heard) > 500:
+            while len(recorder._keeper._seen) > 4 or len(recorder._keeper._heard) > 500:
                 time.sleep(POLL_S / 4)
             if item.t_ns >= ASKED_S * SECOND and not instrument.controls.saved and not answers:
                 answers.append("asked")

@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import json, logging, os, resource, sys, threading
-from ivories.runtime.priority import raise_priority, step_behind
+from ivories.runtime.priority import raise_priority, stand_back, step_behind
 from ivories.runtime.worker import Worker
 
 priority, lock, allowed = map(int, sys.argv[1:])
@@ -20,11 +20,11 @@ if not allowed:
     os.setgid(65534), os.setuid(65534)
 refused = raise_priority(realtime_priority=priority, lock_memory=bool(lock))
 threads = {}
-def look(name, behind):
-    if behind:
-        step_behind()
+def look(name, step):
+    step()
     threads[name] = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
-workers = [Worker("ears", lambda: look("ears", False)), Worker("sight", lambda: look("sight", True))]
+steps = {"ears": lambda: None, "sight": step_behind, "takes": stand_back}
+workers = [Worker(name, lambda name=name: look(name, steps[name])) for name in steps]
 for worker in workers:
     worker.start()
 for worker in workers:
@@ -46,7 +46,7 @@ def ask(priority, *, lock=False, allowed=True):
 def test_nothing_asked_for_changes_nothing():
     told, log = ask(0)
     assert told["refused"] == []
-    assert told["ears"] == told["sight"] == [os.SCHED_OTHER, 0]
+    assert told["ears"] == told["sight"] == told["takes"] == [os.SCHED_OTHER, 0]
     assert log == ""
 
 
@@ -58,7 +58,7 @@ def test_a_refusal_is_told_with_what_to_do_and_everything_goes_on():
     assert "LimitMEMLOCK" in memory
     assert scheduling in log
     assert memory in log
-    assert told["ears"] == told["sight"] == [os.SCHED_OTHER, 0]
+    assert told["ears"] == told["sight"] == told["takes"] == [os.SCHED_OTHER, 0]
     assert told["locked"] == 0
 
 
@@ -66,10 +66,11 @@ def test_granted_the_threads_inherit_it_and_the_eyes_go_behind_the_ears():
     told, _ = ask(10)
     if told["refused"]:  # a container without the right: nothing may have changed
         assert "SCHED_FIFO 10 refused" in told["refused"][0]
-        assert told["ears"] == told["sight"] == [os.SCHED_OTHER, 0]
+        assert told["ears"] == told["sight"] == told["takes"] == [os.SCHED_OTHER, 0]
     else:
         assert told["ears"] == [os.SCHED_FIFO, 10]
         assert told["sight"] == [os.SCHED_FIFO, 9]
+        assert told["takes"] == [os.SCHED_OTHER, 0]
 
 
 def test_granted_memory_is_locked():

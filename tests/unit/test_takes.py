@@ -19,7 +19,9 @@ from ivories.controls import Controls, Request
 from ivories.datatypes import AudioBlock, VideoFrame
 from ivories.errors import SinkError
 from ivories.recorder import shelf as shelves
-from ivories.recorder.recorder import REQUESTS, WAITING, Recorder
+from ivories.recorder.keeper import WAITING
+from ivories.recorder.picture_ring import PictureRing
+from ivories.recorder.recorder import REQUESTS, Recorder
 from ivories.recorder.shelf import Shelf
 from ivories.recorder.sound_ring import RATE, SoundRing
 from ivories.recorder.take import Take
@@ -184,7 +186,7 @@ class Room:
             if picture is not None and self.sample % 480 == 0:
                 self.recorder.see(VideoFrame(picture, self.now_ns, 0, self.frame))
                 self.frame += 1
-        wait_for(lambda: not len(self.recorder._heard) and not len(self.recorder._seen))
+        wait_for(lambda: not len(self.recorder._keeper._heard) and not len(self.recorder._keeper._seen))
 
     @property
     def now_ns(self):
@@ -280,12 +282,12 @@ def test_a_folder_that_cannot_be_written_is_told_and_the_next_take_is_saved(tmp_
 
 
 def test_what_comes_too_fast_is_left_out_counted_and_silent(room):
-    with room.recorder._hearing:  # the thread that takes it in stands still
+    with room.recorder._keeper._hearing:  # the thread that takes it in stands still
         for _ in range(2 * WAITING):
             room.recorder.hear(AudioBlock(np.full(16, 0.25, np.float32), RATE, room.sample, room.now_ns))
             room.sample += 16
-        lost = room.recorder.dropped["take sound"]
-    wait_for(lambda: not len(room.recorder._heard))
+        lost = room.recorder.dropped["take_sound"]
+    wait_for(lambda: not len(room.recorder._keeper._heard))
     assert WAITING - 1 <= lost <= WAITING
     room.pass_time(1.0)
     room.ask()
@@ -295,6 +297,46 @@ def test_what_comes_too_fast_is_left_out_counted_and_silent(room):
     samples, _ = soundfile.read(path, dtype="int16")
     assert len(samples) == 2 * WAITING * 16 + RATE
     assert np.count_nonzero(samples == 0) == lost * 16
+
+
+def test_the_music_never_waits_for_the_recorder(tmp_path, opened):
+    """All threads of the recorder stand still; what they would have to take in is left out and counted."""
+    room = Room(tmp_path)
+    opened.append(room.recorder)
+    with room.recorder._keeper._hearing, room.recorder._keeper._seeing:
+        for number in range(2 * WAITING):
+            room.recorder.hear(AudioBlock(np.zeros(16, np.float32), RATE, 16 * number, number * MILLISECOND))
+            room.recorder.see(VideoFrame(np.zeros((2, 2), np.uint8), number * SECOND, 0, number))
+            room.player.play(onset(number % 88, number))
+        assert room.recorder.dropped["take_sound"] >= 3 * WAITING - 1
+        assert room.recorder.dropped["take_frames"] >= 2 * WAITING - 10
+
+
+def test_a_fault_in_the_pictures_costs_the_pictures_alone(tmp_path, opened, monkeypatch, caplog):
+    monkeypatch.setattr(PictureRing, "push", lambda self, frame: 1 / 0)
+    room = Room(tmp_path)
+    opened.append(room.recorder)
+    keeper = room.recorder._keeper
+    room.recorder.see(VideoFrame(np.zeros((8, 8), np.uint8), 0, 0, 0))
+    wait_for(lambda: keeper._watcher.failure is not None and "the music goes on" in caplog.text)
+    room.pass_time(1.0, picture=np.zeros((8, 8), np.uint8))
+    room.ask()
+    room.pass_time(1.0)
+    wait_for(lambda: room.answers)
+    assert room.answers == [""]
+    assert [name[-4:] for name in room.controls.saved.files] == [".mid", "flac"]
+
+
+def test_a_fault_in_the_sound_is_told_to_who_asks(tmp_path, opened, monkeypatch, caplog):
+    monkeypatch.setattr(SoundRing, "push", lambda self, block: 1 / 0)
+    room = Room(tmp_path)
+    opened.append(room.recorder)
+    room.recorder.hear(AudioBlock(np.zeros(160, np.float32), RATE, 0, 0))
+    wait_for(lambda: "the music goes on" in caplog.text)
+    room.ask()
+    wait_for(lambda: room.answers)
+    assert "the recorder has failed" in room.answers[0]
+    assert entries(tmp_path) == []
 
 
 def test_a_film_begins_with_the_sound_and_has_it(tmp_path, opened):
@@ -323,7 +365,7 @@ def test_pictures_are_taken_at_the_rate_that_was_asked_for(tmp_path, opened):
         recorder = Recorder(RecorderSection(folder=str(tmp_path), video_fps=fps))
         opened.append(recorder)
         taken = []
-        recorder._seen.put = taken.append
+        recorder._keeper._seen.put = taken.append
         jitter = np.random.default_rng(2).integers(-MILLISECOND, MILLISECOND, 10 * camera)
         for number in range(10 * camera):
             t_ns = SECOND + number * SECOND // camera + int(jitter[number])
