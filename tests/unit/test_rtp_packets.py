@@ -54,6 +54,16 @@ def test_the_journal_byte_for_byte():
     assert journal.encode(0x010000, 0.3) == octets("80 ffff")
 
 
+def test_the_journal_has_what_is_oldest_first():
+    journal = Journal(1)
+    for sequence, message in enumerate(["903c01", "b07b00", "b04001", "904101", "904001", "904102"], 1):
+        journal.sent(sequence, [octets(message)], 0.0)
+    assert journal.encode(7, 0.0)[6:] == octets("81 fbc1 c001 82f1 c081 4182")
+    journal.sent(7, [octets("804140")], 0.0)
+    journal.sent(8, [octets("b07b00")], 0.0)
+    assert journal.encode(9, 0.0)[6:] == octets("01 c001 7bc2"), "all that sounded before is out of date"
+
+
 @given(
     st.sampled_from([INVITATION, ACCEPTED, REJECTED]), NUMBER, NUMBER,
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=63),
