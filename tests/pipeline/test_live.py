@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -194,3 +195,34 @@ def test_the_measured_skew_is_offered_while_it_plays():
     Live(ScriptedApp(), box, Sound, None, keep_skew=offered.append).run()
     assert len(offered) > 50
     assert set(offered) == {None}  # one sensor alone knows of no skew
+
+
+def test_the_recorder_gets_every_block_and_frame_after_the_music():
+    class Recorder:
+        dropped: ClassVar = {"take_sound": 7}
+
+        def __init__(self):
+            self.blocks, self.frames = [], []
+
+        def hear(self, block):
+            self.blocks.append((block.first_sample, len(pushed)))
+
+        def see(self, frame):
+            self.frames.append(frame.sequence)
+
+    pushed = []
+
+    class Counting(ScriptedApp):
+        def audio_path(self, rate):
+            path = super().audio_path(rate)
+            push = path.push
+            path.push = lambda block: pushed.append(block) or push(block)
+            return path
+
+    recorder = Recorder()
+    live = Live(Counting(), instrument(MemorySink()), Sound, Pictures, recorder=recorder)
+    live.run()
+    assert recorder.blocks == [(160 * n, n + 1) for n in range(100)]
+    assert recorder.frames == list(range(100))
+    assert live.dropped["take_sound"] == 7
+    assert {"frames", "evidence"} < live.dropped.keys()
