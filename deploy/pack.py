@@ -103,11 +103,18 @@ def fetch_dependencies(wheel: Path, target: Path, device: dict[str, Any]) -> lis
     # Debian's picamera2 is compiled for the NumPy that Debian has; a newer major version breaks it.
     held = ["numpy<2"] if device["numpy"].startswith("1.") else []
     _run([*command, str(wheel), *held], dict(os.environ))
+    microphone_library(target, device)
+    return sorted(path for path in target.glob("*.whl") if path.name != wheel.name)
+
+
+def microphone_library(target: Path, device: dict[str, Any]) -> list[Path]:
+    """Return the wheel of ``build_microphone_library``; none, and a note, where it cannot be built here."""
+    target.mkdir(parents=True, exist_ok=True)
     try:
-        build_microphone_library(target, device)
+        return [build_microphone_library(target, device)]
     except ReleaseError as error:
         print(f"note: the device will not hear, as this release comes without {MICROPHONE}: {error}")
-    return sorted(path for path in target.glob("*.whl") if path.name != wheel.name)
+        return []
 
 
 def build_microphone_library(target: Path, device: dict[str, Any]) -> Path:
@@ -145,7 +152,13 @@ def build_microphone_library(target: Path, device: dict[str, Any]) -> Path:
 
 
 def pack(
-    wheel: Path, dependencies: list[Path], models: list[Path], device: dict[str, Any], key: Path
+    wheel: Path,
+    dependencies: list[Path],
+    models: list[Path],
+    device: dict[str, Any],
+    key: Path,
+    *,
+    fetch_there: bool = False,
 ) -> Bundle:
     """Return the signed bundle of these files.
 
@@ -155,6 +168,7 @@ def pack(
         models: network files and their manifests; empty: those in the wheel.
         device: what the device's ``facts`` said.
         key: private key, or the public key of one that ssh-agent holds.
+        fetch_there: the device fetches what is not among the dependencies.
     """
     placed = [(f"wheels/{path.name}", path) for path in (wheel, *dependencies)]
     placed += [(f"models/{path.name}", path) for path in models]
@@ -166,7 +180,7 @@ def pack(
         "version": wheel.name.split("-")[1],
         "created": created,
         "machine": device["machine"],
-        "complete": bool(dependencies),
+        "complete": bool(dependencies) and not fetch_there,
         "files": [{"path": name, "sha256": sha, "size": path.stat().st_size} for name, path, sha in hashed],
     }
     raw = json.dumps(manifest, indent=1).encode()

@@ -18,7 +18,17 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from pack import PROJECT, Bundle, ReleaseError, build_wheel, fetch_dependencies, find_models, make_key, pack
+from pack import (
+    PROJECT,
+    Bundle,
+    ReleaseError,
+    build_wheel,
+    fetch_dependencies,
+    find_models,
+    make_key,
+    microphone_library,
+    pack,
+)
 
 DEPLOY: Final = PROJECT / "deploy"
 PROTOCOL: Final = 1
@@ -139,8 +149,13 @@ def deploy(device: Device, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         print(f"building for {device.host}: {facts['machine']}, Python {facts['python']}", flush=True)
         wheel = build_wheel(Path(folder, "wheel"), facts["machine"])
-        fetched = [] if options.fetch_there else fetch_dependencies(wheel, Path(folder, "others"), facts)
-        device.install(pack(wheel, fetched, models, facts, options.key))
+        others = Path(folder, "others")
+        if options.fetch_there:
+            brought = microphone_library(others, facts)  # there is none to fetch, and no compiler there
+        else:
+            brought = fetch_dependencies(wheel, others, facts)
+        fetch = options.fetch_there
+        device.install(pack(wheel, brought, models, facts, options.key, fetch_there=fetch))
 
 
 def install(device: Device, options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """The library that hears travels with a release: Debian's is too old, and there is none to download."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -46,6 +47,26 @@ def test_it_is_built_for_a_pi_on_another_processor(tmp_path):
     ).stdout
     assert "AArch64" in told
     assert "libasound.so.2" in told
+
+
+def test_it_travels_also_with_a_release_whose_device_fetches_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "sign", lambda content, key: b"")
+    device = {"machine": os.uname().machine, "python": OWN}
+    wheel = tmp_path / "ivories-1-py3-none-any.whl"
+    wheel.touch()
+    brought = pack.microphone_library(tmp_path / "others", device)
+    manifest = json.loads(pack.pack(wheel, brought, [], device, wheel, fetch_there=True).manifest)
+    assert not manifest["complete"]
+    assert [file["path"].split("-")[0] for file in manifest["files"]] == [
+        "wheels/ivories",
+        "wheels/pyalsaaudio",
+    ]
+    assert json.loads(pack.pack(wheel, brought, [], device, wheel).manifest)["complete"]
+
+
+def test_where_it_cannot_be_built_the_release_goes_without_and_says_so(tmp_path, capsys):
+    assert pack.microphone_library(tmp_path, {"machine": os.uname().machine, "python": "3.10"}) == []
+    assert "will not hear" in capsys.readouterr().out
 
 
 def test_another_python_is_told(tmp_path):
