@@ -59,6 +59,7 @@ case $arch-$board in
 esac
 case $board in
   uefi) mount=/boot/efi type=ef ;;
+  # Debian's kernel has the USB-C port of a Pi 4 as a device port without an overlay, and its firmware brings none.
   pi) mount=/boot/firmware type=c ;;
 esac
 [ "$(id -u)" = 0 ] || fail "call it with sudo: it makes files of root's"
@@ -82,10 +83,12 @@ trap 'rm -rf "$work"' EXIT
 cat >"$work/early" <<'HOOK'
 set -eu
 cd "$1"
-mkdir -p "./$MOUNT" etc/kernel etc/default
+mkdir -p "./$MOUNT" etc/kernel
 echo "root=LABEL=ivories-root rw quiet console=$CONSOLE console=tty0" >etc/kernel/cmdline
 echo debian >etc/kernel/entry-token
-echo 'ROOTPART=LABEL=ivories-root' >etc/default/raspi-firmware-custom
+# The initial file system is made once, at the end; else several packages ask for it, and an emulated shell is slow.
+chroot . dpkg-divert --quiet --local --rename --add /usr/sbin/update-initramfs
+ln -s /bin/true usr/sbin/update-initramfs
 HOOK
 
 cat >"$work/late" <<'HOOK'
@@ -98,25 +101,39 @@ cp "$HERE/cloud.cfg" "$root/etc/cloud/cloud.cfg.d/90-ivories.cfg"
 chroot "$root" systemctl -q enable systemd-networkd.service
 # Nothing here waits for a network, and no cable may be there.
 chroot "$root" systemctl -q mask systemd-networkd-wait-online.service
+rm "$root/usr/sbin/update-initramfs"
+chroot "$root" dpkg-divert --quiet --local --rename --remove /usr/sbin/update-initramfs
+chroot "$root" update-initramfs -c -k all >"$WORK/initramfs.log"
+# The first partition, as what it will be: a file system of its own.
+rm -rf "$root$MOUNT"
+mkdir "$root$MOUNT" "$WORK/boot"
+mount -t tmpfs none "$root$MOUNT"
+trap 'umount "$root$MOUNT"' EXIT
 if [ "$BOARD" = uefi ]; then
-  chroot "$root" env SYSTEMD_RELAX_ESP_CHECKS=1 bootctl -q install --esp-path="$MOUNT" --no-variables --make-entry-directory=yes
+  export SYSTEMD_RELAX_ESP_CHECKS=1
+  chroot "$root" bootctl install --esp-path="$MOUNT" --no-variables --make-entry-directory=yes >"$WORK/bootctl.log"
+  rm -f "$root$MOUNT/loader/random-seed" # the same for all devices, it would be no seed
   for version in "$root"/lib/modules/*; do
     version=$(basename "$version")
-    chroot "$root" env SYSTEMD_RELAX_ESP_CHECKS=1 kernel-install add "$version" "/boot/vmlinuz-$version"
+    chroot "$root" kernel-install add "$version" "/boot/vmlinuz-$version"
   done
+else
+  echo 'ROOTPART="LABEL=ivories-root"' >>"$root/etc/default/raspi-firmware"
+  chroot "$root" env DEB_MAINT_PARAMS=configure /etc/kernel/postinst.d/z50-raspi-firmware
 fi
+cp -r "$root$MOUNT/." "$WORK/boot"
 # As onto a device over ssh: prepare it, then deploy.
 for command in install deploy; do
   "$PYTHON" "$PROJECT/deploy/release.py" "$command" image --ssh "sh $HERE/enter.sh $root" --key "$KEY" --models "$MODELS"
 done
 # What must be another on every device that gets this image.
-rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/etc/resolv.conf" "$root$MOUNT/loader/random-seed"
+rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/etc/resolv.conf"
 : >"$root/etc/machine-id"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 HOOK
 
 echo "making Debian $suite for $arch, board $board"
-env HERE="$here" PROJECT="$project" PYTHON="$python" KEY="$key" MODELS="$models" BOARD="$board" MOUNT="$mount" \
+env WORK="$work" HERE="$here" PROJECT="$project" PYTHON="$python" KEY="$key" MODELS="$models" BOARD="$board" MOUNT="$mount" \
   CONSOLE="$console" mmdebstrap --quiet --mode=root --variant=minbase --architectures="$arch" \
   --components=main,non-free-firmware --include="$(echo "$include" | tr -s ' \n' ,)" \
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
@@ -126,15 +143,9 @@ env HERE="$here" PROJECT="$project" PYTHON="$python" KEY="$key" MODELS="$models"
 for file in "$key" "$key.pub"; do [ ! -e "$file" ] || chown "$owner": "$file"; done
 
 echo "writing $image"
-mkdir "$work/boot"
-find "$work/root$mount" -mindepth 1 -maxdepth 1 -exec mv {} "$work/boot/" \;
 cp "$here/user-data" "$here/network-config" "$work/boot/"
 echo "instance-id: ivories-$(date +%s)" >"$work/boot/meta-data"
 [ -z "$opener" ] || sed -i "s|^ssh_authorized_keys: \[\]$|ssh_authorized_keys: [\"$(cut -d ' ' -f 1,2 "$opener")\"]|" "$work/boot/user-data"
-# The gadget's overlay, where the firmware brings one; Debian's kernel has the Pi 4's port as a device port anyway.
-if [ "$board" = pi ] && [ -e "$work/boot/overlays/dwc2.dtbo" ]; then
-  printf '[all]\ndtoverlay=dwc2,dr_mode=peripheral\n' >>"$work/boot/config.txt"
-fi
 
 truncate -s "${boot_mib}M" "$work/boot.img"
 mkfs.vfat -F 32 -n IVORIES "$work/boot.img" >/dev/null

@@ -95,6 +95,10 @@ def test_the_stand_in_for_ssh_runs_the_command_below_the_root(tmp_path):
         input="words", capture_output=True, text=True, check=False, env=env,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "root /somewhere\nwordsyes\n")
+    sudo = [*enter, *shared, "image", "sudo -n echo one && sudo echo two"]
+    assert subprocess.run(sudo, capture_output=True, text=True, env=env, check=True).stdout.endswith(
+        "one\ntwo\n"
+    )
     done = subprocess.run([*enter, *shared, "image", "exit 3"], capture_output=True, check=False, env=env)
     assert done.returncode == 3
     done = subprocess.run([*enter, *shared, "-O", "exit", "image"], capture_output=True, check=False, env=env)
