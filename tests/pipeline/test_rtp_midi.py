@@ -26,6 +26,7 @@ from ivories.sinks.rtp_midi import RtpMidiSink
 from ivories.sinks.rtp_node import SESSIONS, RtpNode
 from ivories.sinks.rtp_packets import Clock, Exchange
 from played import MidiReceiver, Player, offset, onset, pedal
+from rtp_listener import Listener
 from rtp_peer import Peer, free_port, udp, until
 
 HOME = "127.0.0.1"
@@ -257,6 +258,33 @@ def test_an_answer_that_got_lost_is_given_again_and_a_new_start_is_one(opened, p
     peer.call(turned.port, token=78, wait=False)
     assert turned.turn(lambda: peer.count(b"OK") == 5)
     assert (turned.node.reopened, len(turned.node._sessions)) == (2, 1)
+    assert turned.turn(lambda: peer.listener.packets >= 2)
+    peer.ssrc, peer.listener = peer.ssrc ^ 1, Listener()  # another program takes its place
+    peer.call(turned.port, token=79, wait=False)
+    assert turned.turn(lambda: peer.count(b"OK") == 7)
+    assert (turned.node.reopened, len(turned.node._sessions)) == (3, 1)
+
+
+def test_who_is_invited_and_calls_too_has_one_session(opened, peer):
+    turned = Turned(allow=[HOME], invite=[f"{HOME}:{peer.port}"])
+    opened.append(turned)
+    assert turned.turn(lambda: turned.node.state == "open")
+    peer.call(turned.port, wait=False)
+    assert turned.turn(lambda: peer.count(b"NO"))
+    assert [s.participant.invited for s in turned.node._sessions] == [True]
+
+
+def test_who_called_before_the_invitation_arrived_has_one_session(opened):
+    other = Peer(answer=b"")
+    turned = Turned(allow=[HOME], invite=[f"{HOME}:{other.port}"])
+    opened += [turned, other]
+    other.call(turned.port, wait=False)
+    assert turned.turn(lambda: turned.node.state == "open")
+    assert turned.turn(lambda: other.count(b"IN"))
+    other.answer = b"OK"
+    assert turned.turn(lambda: turned.node._invitations[0].accepted, 20)
+    assert [s.participant.invited for s in turned.node._sessions] == [True]
+    assert turned.turn(lambda: other.count(b"BY") == 1)
 
 
 def test_the_owner_is_killed_and_who_was_invited_hears_on(opened, peer):
@@ -455,7 +483,7 @@ def test_feedback_from_elsewhere_is_not_believed():
         asked = Exchange(b"IN", 5, 9, "Studio").encode()
         node._take(asked, ("10.0.0.1", 5004 + at_data), 0.0, at_data=at_data)
     (session,) = node._sessions
-    number = (session._sequence - 1) & 0xFFFF
+    number = (session.sequence - 1) & 0xFFFF
     told = b"\xff\xffRS" + (9).to_bytes(4, "big") + number.to_bytes(4, "big")
     node._take(told, ("10.0.0.2", 5004), 0.1, at_data=False)
     node._take(

@@ -24,6 +24,7 @@ from ivories.sinks.rtp_session import Address, Participant, Session
 SESSIONS: Final = 8
 """More participants than these are declined"""
 _MESSAGES: Final = 200  # in one packet, which so fits into an Ethernet frame
+_REMEMBERED: Final = 32
 _RETRY_S: Final = 0.2
 
 
@@ -52,6 +53,7 @@ class RtpNode:
         self._retry_at = 0.0
         self._ssrc = _lasting_ssrc(self._port)
         self._sessions: list[Session] = []
+        self._earlier: dict[int, Session] = {}  # the last with each SSRC, over or not
         self._invitations: list[Invitation] = []
         self._releasing = False
         self.swallowed = 0
@@ -194,7 +196,8 @@ class RtpNode:
     def _session_of(self, ssrc: int, origin: Address) -> Session | None:
         for session in self._sessions:
             other = session.participant
-            if other.ssrc == ssrc and origin in {other.control, other.data}:
+            # Some name the stream that they tell of, and not themselves.
+            if ssrc in {other.ssrc, session.ssrc} and origin in {other.control, other.data}:
                 return session
         return None
 
@@ -204,14 +207,17 @@ class RtpNode:
         same = self._session_of(asked.ssrc, origin)
         answer = Exchange(ACCEPTED, asked.token, self._ssrc, self._name)
         if not at_data:
-            if same is None and len(self._sessions) >= SESSIONS:
+            # One session for one participant: of two, its feedback would not tell which it means.
+            if (same is not None and same.participant.invited) or (
+                same is None and len(self._sessions) >= SESSIONS
+            ):
                 answer = answer._replace(command=REJECTED)
             else:
                 self._door.knocked(asked, origin)
             self._ports.send_control(answer.encode(), origin)
         elif (other := self._door.entered(asked, origin)) is not None:
-            if same is not None:  # it starts again without a good-bye
-                self._sessions.remove(same)
+            # It starts again without a good-bye: whatever was open with that port is over.
+            self._sessions = [s for s in self._sessions if s.participant.data != origin]
             self._ports.send_data(answer.encode(), origin)
             self._begin(other, self._ssrc, now)
         elif same is not None and same.participant.token == asked.token:  # our answer was lost
@@ -225,6 +231,9 @@ class RtpNode:
             if (question := invitation.answered(answer, origin, now)) is not None:
                 self._ports.send_data(question, invitation.data)
             if invitation.accepted:
+                for session in [s for s in self._sessions if s.participant.data == invitation.data]:
+                    self._part_with(session)  # it called meanwhile
+                    self._sessions.remove(session)
                 other = Participant(answer.name, answer.ssrc, answer.token, *ends, invited=True)
                 self._begin(other, invitation.ssrc, now)
 
@@ -237,8 +246,14 @@ class RtpNode:
     # Sessions begin and end
 
     def _begin(self, other: Participant, ssrc: int, now: float) -> None:
+        earlier = self._earlier.pop(other.ssrc, None)
         first = int.from_bytes(os.urandom(2), "big")
+        if earlier is not None and earlier.ssrc == ssrc:  # numbers of one stream must not jump
+            first = earlier.sequence
         session = Session(other, ssrc=ssrc, first=first, now=now, channel=self._channel)
+        self._earlier[other.ssrc] = session
+        if len(self._earlier) > _REMEMBERED:
+            del self._earlier[next(iter(self._earlier))]
         self._sessions.append(session)
         self.reopened += 1
         self._tell(f"RTP-MIDI session with {_who(other)}")
@@ -248,7 +263,7 @@ class RtpNode:
         self._sessions.remove(session)
         self._tell(f"the RTP-MIDI session with {_who(session.participant)} is over: it {why}")
         for invitation in self._invitations:
-            if invitation.accepted and invitation.control == session.participant.control:
+            if invitation.accepted and session.participant.invited and invitation.ssrc == session.ssrc:
                 invitation.failed(f"it {why}", now)
 
     def _part_with(self, session: Session) -> None:

@@ -46,7 +46,7 @@ class Session:
     Args:
         participant: the other side.
         ssrc: of this side.
-        first: number of the first packet, to be chosen at random.
+        first: number of the first packet, at random unless a stream of this SSRC goes on.
         now: seconds of the monotonic clock.
         channel: MIDI channel 0..15.
     """
@@ -58,7 +58,8 @@ class Session:
         self.ssrc = ssrc
         """Of this side"""
         self._channel = channel
-        self._sequence = first  # of the next packet
+        self.sequence = first
+        """Number of the next packet"""
         self._journal = Journal(first, channel=channel)
         self._heard_at = now
         self._feedback = False  # the receiver gives some
@@ -101,7 +102,7 @@ class Session:
         """
         self.heard(now)
         self._feedback = True
-        latest = self._sequence - 1
+        latest = self.sequence - 1
         possible = [latest - ((latest - half) & 0xFFFF) for half in (number & 0xFFFF, number >> 16)]
         sent = [sequence for sequence in possible if self._journal.checkpoint <= sequence <= latest]
         if sent:
@@ -158,10 +159,10 @@ class Session:
             self._again[-1] = message, REPEATS
 
     def _packet(self, messages: Sequence[bytes], now: float) -> bytes:
-        sequence = self._sequence
+        sequence = self.sequence
         journal = self._journal.encode(sequence, now)
         self._journal.sent(sequence, messages, now)
-        self._sequence += 1
+        self.sequence += 1
         return rtp_packets.notes(sequence, _ticks(now), self.ssrc, messages, journal)
 
 
