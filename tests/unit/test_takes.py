@@ -360,6 +360,22 @@ def test_a_film_begins_with_the_sound_and_has_it(tmp_path, opened):
     assert heard == pytest.approx(5 * RATE, abs=2048)
 
 
+def test_a_film_that_begins_amid_others_begins_with_its_sound_too(tmp_path, opened):
+    room = Room(tmp_path, video_fps=10)
+    opened.append(room.recorder)
+    for second in range(10):
+        room.pass_time(0.5, picture=np.full((120, 160), 40 + 20 * second, np.uint8))
+    room.ask("0.055")  # 3.3 s: from 1.7 s on
+    room.pass_time(0.6)
+    wait_for(lambda: room.answers)
+    with av.open(str(tmp_path / room.controls.saved.name / f"{room.controls.saved.name}.mp4")) as film:
+        shown = [(float(frame.time), frame.to_ndarray()[60, 80]) for frame in film.decode(video=0)]
+    assert shown[0][0] < 0.12
+    assert len(shown) == pytest.approx(33, abs=2)
+    for time, grey in shown:
+        assert int(grey) == pytest.approx(40 + 20 * int((time + 1.695) / 0.5), abs=4)
+
+
 def test_pictures_are_taken_at_the_rate_that_was_asked_for(tmp_path, opened):
     for fps, camera in ((15, 60), (15, 30), (15, 10), (30, 30)):
         recorder = Recorder(RecorderSection(folder=str(tmp_path), video_fps=fps))

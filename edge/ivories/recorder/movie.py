@@ -1,6 +1,5 @@
 """The pictures of a take as a film that any player shows, with the take's sound."""
 
-import io
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +32,7 @@ def write_movie(path: Path, pieces: Sequence[Piece], end_ns: int, samples: Int16
     Raises:
         OSError: the file cannot be written.
     """
-    with av.open(str(path), "w", format="mp4") as film, _opened(pieces[0]) as model:
+    with av.open(str(path), "w", format="mp4") as film, pieces[0].open() as model:
         seen: Any = film.add_stream_from_template(model.streams.video[0])
         heard = _Heard(film, samples) if samples is not None else None
         tick = -1
@@ -52,14 +51,10 @@ def write_movie(path: Path, pieces: Sequence[Piece], end_ns: int, samples: Int16
             heard.finish()
 
 
-def _opened(piece: Piece) -> Any:
-    return av.open(io.BytesIO(piece.data))
-
-
 def _pictures(pieces: Sequence[Piece]) -> Iterator[tuple[Any, int]]:
     """Yield packets and their times."""
     for piece in pieces:
-        with _opened(piece) as container:
+        with piece.open() as container:
             packets = (packet for packet in container.demux(video=0) if packet.size)
             yield from zip(packets, piece.times_ns, strict=True)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ivories.clock import MILLISECOND, SECOND
 from ivories.datatypes import UInt8, VideoFrame
+from ivories.sources.video_file import luma_plane
 
 WIDEST: Final = 640
 """Pixels; wider pictures are made smaller"""
@@ -36,6 +37,10 @@ class Piece:
     """When each picture was seen"""
     shape: tuple[int, int]
     """Height, width"""
+
+    def open(self) -> Any:
+        """Return the container, to be read and closed."""
+        return av.open(io.BytesIO(self.data))
 
 
 class PictureRing:
@@ -67,10 +72,23 @@ class PictureRing:
         encoder.push(luma, frame.t_ns)
 
     def cut(self, start_ns: int, end_ns: int) -> list[Piece]:
-        """Return the pieces that hold pictures between two times, all of one size."""
+        """Return the pieces that hold pictures between two times, all of one size, none before the start."""
         self._finish_piece()
         pieces = [p for p in self._pieces if p.times_ns[-1] >= start_ns and p.times_ns[0] <= end_ns]
-        return [piece for piece in pieces if piece.shape == pieces[-1].shape]
+        return [self._from(piece, start_ns) for piece in pieces if piece.shape == pieces[-1].shape]
+
+    def _from(self, piece: Piece, start_ns: int) -> Piece:
+        """Return ``piece`` without the pictures before ``start_ns``; those after them are coded anew."""
+        if piece.times_ns[0] >= start_ns:
+            return piece
+        encoder: _Encoder | None = None
+        with piece.open() as container:
+            for frame, t_ns in zip(container.decode(video=0), piece.times_ns, strict=True):
+                if t_ns >= start_ns:
+                    luma = luma_plane(frame)
+                    encoder = encoder or _Encoder(luma, t_ns, self._fps)
+                    encoder.push(luma, t_ns)
+        return encoder.finish() if encoder else piece
 
     def _finish_piece(self) -> None:
         if self._encoder is None:

@@ -38,6 +38,7 @@ class Take:
     sound: Sound | None = None
     notes: list[NoteEvent] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
+    """None of their pictures before the start"""
 
     @property
     def empty(self) -> bool:
@@ -75,8 +76,8 @@ class Take:
         files = [self._write_notes(folder / f"{name}.mid")]
         if self.sound is not None:
             files.append(self._write_sound(self.sound, folder / f"{name}.flac", name))
-        if pieces := self._pieces_from_the_start():
-            files.append(self._write_pictures(pieces, folder / f"{name}.mp4"))
+        if self.pieces:
+            files.append(self._write_pictures(folder / f"{name}.mp4"))
         return files
 
     def _write_notes(self, path: Path) -> Path:
@@ -97,12 +98,11 @@ class Take:
         _complete(path, write)
         return path
 
-    def _pieces_from_the_start(self) -> list[Piece]:
-        """Return the pieces that begin in this take, their times counted from its start."""
-        timed = [replace(piece, times_ns=tuple(map(self.moment, piece.times_ns))) for piece in self.pieces]
-        return [piece for piece in timed if piece.times_ns[0] >= 0]
-
-    def _write_pictures(self, pieces: list[Piece], path: Path) -> Path:
+    def _write_pictures(self, path: Path) -> Path:
+        pieces = [
+            replace(piece, times_ns=tuple(max(0, self.moment(t_ns)) for t_ns in piece.times_ns))
+            for piece in self.pieces
+        ]
         samples = None if self.sound is None else self.sound.samples
         end_ns = round(self.length_s * SECOND)
         _complete(path, lambda: write_movie(path, pieces, end_ns, samples))
