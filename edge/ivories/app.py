@@ -10,6 +10,7 @@ from ivories.audio.spec import FrontEndSpec, fingerprint
 from ivories.config import Config, Policy
 from ivories.errors import ModelError
 from ivories.fusion.key_prior import KeyPriorConfig
+from ivories.fusion.touch import TouchScale
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.inference.base import Runtime
 from ivories.inference.manifest import Manifest, check, load_manifest
@@ -94,12 +95,15 @@ class Application:
             self.video.runtime, self.video.manifest, self.strip_spec, self.times, calibration, on_calibration
         )
 
-    def instrument(self, sinks: list[Sink], calibration: Calibration | None = None) -> Instrument:
-        """Return fusion, tracker and ``sinks`` as one."""
+    def instrument(
+        self, sinks: list[Sink], calibration: Calibration | None = None, touch: TouchScale | None = None
+    ) -> Instrument:
+        """Return fusion, tracker and ``sinks`` as one; ``touch``: the scale of velocities, if known."""
         skew_ns = calibration.audio_video_skew_ns if calibration else 0
         policy = self.config.decoding.policy
         policies = {name: self.tracker_settings(name) for name in self.policies}
-        return Instrument(Tracker(self.tracker_settings(), skew_ns), sinks, self.times, policies, policy)
+        tracker = Tracker(self.tracker_settings(), skew_ns, touch)
+        return Instrument(tracker, sinks, self.times, policies, policy)
 
     @property
     def policies(self) -> list[str]:

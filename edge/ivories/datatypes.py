@@ -99,7 +99,7 @@ class KeyEvidence:
     offset: Float32 | None
     """(K,) key released, at t_ns - offset_horizon_ns"""
     velocity: Float32
-    """(K,) 0..1 of the onset within the last 100 ms, judged by what is known so far; NaN where unknown"""
+    """(K,) 0..1 of the onset within the last 100 ms, as a network sees it; NaN where unknown"""
     visible: Bool
     """(K,) False: this sensor cannot judge the key"""
     pedal: float | None = None
@@ -108,6 +108,8 @@ class KeyEvidence:
     """0..1: health of the sensor by its own data; 0 = dead, and what it says is worth nothing"""
     offset_horizon_ns: int = 0
     """How long after a release its sensor judges it"""
+    loudness: Float32 | None = None
+    """(H, K) dB, up to a constant: how loud a note is that began a horizon ago; None where nothing tells"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Final
 from ivories.controls import Controls, Request
 from ivories.datatypes import KeyEvidence, KeyState, NoteEvent, Origin
 from ivories.errors import CommandError, SinkError
+from ivories.fusion.touch import TouchScale
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.runtime.timing import StageTimes
 from ivories.sinks.base import Discardable, Guarded, Sink, Steering
@@ -63,6 +64,11 @@ class Instrument:
     def measured_skew_ns(self) -> int | None:
         """What to add to video times to get audio times; None while there is no sure measurement."""
         return self._tracker.measured_skew_ns
+
+    @property
+    def touch(self) -> TouchScale | None:
+        """The scale of velocities as learned by now; None before the first note was heard."""
+        return self._tracker.touch
 
     def push(self, evidence: KeyEvidence) -> list[NoteEvent]:
         """Take one sensor's evidence, send what it decides, return it."""

@@ -23,6 +23,7 @@ from ivories.config import Config
 from ivories.controls import Request
 from ivories.datatypes import AudioBlock, KeyEvidence, Origin, VideoFrame
 from ivories.errors import BackendError, CalibrationError, SourceError
+from ivories.fusion.touch import TouchScale
 from ivories.instrument import Instrument
 from ivories.outputs import build_sinks
 from ivories.recorder.recorder import Recorder
@@ -33,6 +34,7 @@ from ivories.runtime.timing import StageTimes
 from ivories.runtime.worker import Pushable, Worker
 from ivories.sensors import open_camera, open_microphone
 from ivories.sources.base import AudioSource, VideoSource
+from ivories.touch_store import TouchStore
 from ivories.vision.calibration import Calibration
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Live:
         keep: called with every position found.
         keep_skew: called often with the time between eyes and ears, None while unknown; must be quick.
         recorder: keeps what is heard and seen; None for nothing of it.
+        keep_touch: called often with the scale of velocities, None while unknown; must be quick.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Live:
         keep: Callable[[Calibration], None] = lambda _: None,
         keep_skew: Callable[[int | None], None] = lambda _: None,
         recorder: Recorder | None = None,
+        keep_touch: Callable[[TouchScale | None], None] = lambda _: None,
     ) -> None:
         self._app = app
         self._instrument = instrument
@@ -87,6 +91,7 @@ class Live:
         self._keep = keep
         self._keep_skew = keep_skew
         self._recorder = recorder
+        self._keep_touch = keep_touch
         self.passage = StageTimes()
         """How long evidence took to and between the threads, by ``ORIGIN: STEP``"""
         self.passing: Origin | None = None
@@ -147,6 +152,7 @@ class Live:
         self.passage.add(f"{evidence.origin}: front end and network", carried.put_ns - carried.taken_ns)
         self._instrument.push(evidence)
         self._keep_skew(self._instrument.measured_skew_ns)
+        self._keep_touch(self._instrument.touch)
 
     def _check(self) -> None:
         for worker in self._workers:
@@ -262,11 +268,12 @@ def run(config: Config, *, view: bool = False) -> None:
     app = Application(config, audio=hears, video=sees)
     store = CalibrationStore(Path(config.video.calibration))
     calibration = _kept(store) if sees else None
+    touches = TouchStore(Path(config.video.calibration).with_name("touch.json"))
     sinks = build_sinks(config, app.models, view=view)
     recorder = Recorder(config.recorder, sees=sees) if config.recorder.minutes else None
     if recorder is not None:
         sinks.insert(0, recorder)  # the sinks after it can tell of it from the first
-    instrument = app.instrument(sinks, calibration)
+    instrument = app.instrument(sinks, calibration, touches.load() if hears else None)
     live = Live(
         app,
         instrument,
@@ -276,6 +283,7 @@ def run(config: Config, *, view: bool = False) -> None:
         store.keep_position,
         store.offer_skew,
         recorder,
+        touches.offer,
     )
     signal.signal(signal.SIGUSR1, lambda *_: _save_take(recorder))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -284,7 +292,9 @@ def run(config: Config, *, view: bool = False) -> None:
         live.run()
     finally:
         store.close()
+        touches.close()
     app.close()
+    touches.keep(instrument.touch)
     if sees and instrument.measured_skew_ns is not None:
         store.keep_skew(instrument.measured_skew_ns)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from ivories.audio.frontend import AudioFrontEnd
+from ivories.audio.loudness import KeyLoudness
 from ivories.audio.resample import Resampler
 from ivories.audio.spec import FrontEndSpec
 from ivories.clock import SECOND
@@ -41,6 +42,7 @@ class AudioPath:
         self._resampler = Resampler(rate, spec.rate)
         self._frontend = AudioFrontEnd(spec)
         self._model = AudioModel(runtime, manifest, SECOND * spec.hop // spec.rate)
+        self._loudness = KeyLoudness(spec)
         self._health = MicrophoneHealth()
         self._times = times
 
@@ -57,7 +59,8 @@ class AudioPath:
         evidence: list[KeyEvidence] = []
         for spectrum in spectra:
             with self._times.measure("audio network"):
-                evidence += self._model.push(spectrum)
+                judged = self._model.push(spectrum)
+            evidence += self._loudness.enter(spectrum, judged)
         return _weighted(evidence, weight)
 
     def reset(self) -> None:
@@ -65,6 +68,7 @@ class AudioPath:
         self._resampler.reset()
         self._frontend.reset()
         self._model.reset()
+        self._loudness.reset()
 
 
 class VideoPath:

@@ -196,6 +196,7 @@ def weighed(evidence: KeyEvidence, weight: float) -> KeyEvidence:
             velocity=read_only(np.full(KEYS, np.nan, np.float32)),
             visible=read_only(np.zeros(KEYS, bool)),
             pedal=None,
+            loudness=None,
         )
     return replace(
         evidence,

@@ -27,6 +27,7 @@ from ivories.fusion.health import SensorHealth, weighed
 from ivories.fusion.key_filter import KeyFilter
 from ivories.fusion.key_prior import KeyPrior, KeyPriorConfig
 from ivories.fusion.skew import CONFIDENT, SkewEstimator
+from ivories.fusion.touch import Touch, TouchScale
 from ivories.keyboard import KEYS
 
 _ONSET_PRIOR: Final = -6.0  # log-odds of an onset of a given key in a given 10 ms: about 20 notes per second
@@ -68,9 +69,12 @@ class Tracker:
     Args:
         settings: when to commit.
         audio_video_skew_ns: added to video times; where both sensors notice enough, it follows them.
+        touch: the scale of velocities that was learned before; None for an unknown instrument.
     """
 
-    def __init__(self, settings: TrackerSettings, audio_video_skew_ns: int = 0) -> None:
+    def __init__(
+        self, settings: TrackerSettings, audio_video_skew_ns: int = 0, touch: TouchScale | None = None
+    ) -> None:
         self._settings = settings
         self._skew = SkewEstimator(audio_video_skew_ns)
         self._health = SensorHealth()
@@ -83,7 +87,7 @@ class Tracker:
         self._onset_ns = np.full(KEYS, -SECOND, np.int64)
         self._last_bin = np.full(KEYS, -(1 << 40), np.int64)
         self._velocity = np.zeros(KEYS, np.uint8)
-        self._velocity_by = {origin: np.full(KEYS, np.nan, np.float32) for origin in Origin}
+        self._touch = Touch(touch)
         self._on_probation: dict[int, int] = {}  # key -> bin of an onset not yet judged by the last horizon
         self._pedal_down = False
         self._hearing_lag_ns = 0
@@ -110,6 +114,11 @@ class Tracker:
         return self._skew.skew_ns if self._skew.confidence >= CONFIDENT else None
 
     @property
+    def touch(self) -> TouchScale | None:
+        """The scale of velocities as learned by now; None before the first note was heard."""
+        return self._touch.scale
+
+    @property
     def weights(self) -> dict[Origin, float]:
         """Health of each sensor as it counts now, 0..1; an absent sensor has 0."""
         return dict(self._health.weights)
@@ -123,8 +132,8 @@ class Tracker:
         return KeyPosterior(pressed, sounding, t_ns)
 
     def reset(self) -> None:
-        """Forget everything but the skew; keys count as up without an event."""
-        self.__init__(self._settings, self._skew.skew_ns)  # type: ignore[misc]
+        """Forget everything but skew and scale of velocities; keys count as up without an event."""
+        self.__init__(self._settings, self._skew.skew_ns, self.touch)  # type: ignore[misc]
 
     def decide_by(self, settings: TrackerSettings) -> None:
         """Use ``settings``' thresholds and options from now on; what is known of the keys stays."""
@@ -143,7 +152,7 @@ class Tracker:
             bins = range(bins.start - 2 * _SILENT_NS // BIN_NS, bins.stop)
         trusted = weighed(evidence, self._health.weights[evidence.origin])
         self._filter.push(trusted)
-        self._velocity_by[evidence.origin][:] = trusted.velocity
+        self._touch.push(trusted)
         if evidence.origin is Origin.AUDIO:
             self._hearing_lag_ns = evidence.offset_horizon_ns
         events = self._pedal(trusted, t_ns)
@@ -212,7 +221,8 @@ class Tracker:
         onset_ns = max(round(centre * BIN_NS), int(self._since_ns[key]) + MILLISECOND)
         if self._pressed[key]:
             events.append(self._offset(key, onset_ns - MILLISECOND // 2, t_ns, 1.0))
-        velocity = self._estimated_velocity(key, heard=bool(self._stage(Origin.AUDIO, bins)[row]))
+        heard = bool(self._stage(Origin.AUDIO, bins)[row])
+        velocity = self._touch.strike(key, onset_ns, heard=heard)
         self._pressed[key] = True
         self._since_ns[key] = self._onset_ns[key] = onset_ns
         self._velocity[key] = velocity
@@ -224,13 +234,6 @@ class Tracker:
         confidence = float(1 / (1 + np.exp(-log_odds[row])))
         events.append(NoteEvent(NoteKind.ONSET, key, velocity, onset_ns, t_ns, confidence))
         return events
-
-    def _estimated_velocity(self, key: int, *, heard: bool) -> int:
-        first, second = (Origin.AUDIO, Origin.VIDEO) if heard else (Origin.VIDEO, Origin.AUDIO)
-        estimate = self._velocity_by[first][key]
-        if np.isnan(estimate):
-            estimate = self._velocity_by[second][key]
-        return 64 if np.isnan(estimate) else int(np.clip(round(float(estimate) * 127), 1, 127))
 
     def _retractions(self, t_ns: int) -> list[NoteEvent]:
         events: list[NoteEvent] = []
@@ -269,6 +272,8 @@ class Tracker:
         self._since_ns[key] = at_ns
         self._filter.stop(key)
         self._on_probation.pop(key, None)
+        if retracts:
+            self._touch.take_back(key)
         return NoteEvent(NoteKind.OFFSET, key, 64, at_ns, t_ns, confidence, retracts)
 
     def _pedal(self, evidence: KeyEvidence, t_ns: int) -> list[NoteEvent]:

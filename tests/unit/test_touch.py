@@ -1,0 +1,180 @@
+"""Velocities: how loud a note is in the spectrum, and what that means on this instrument."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ivories.audio.frontend import AudioFrontEnd
+from ivories.audio.loudness import WEIGHTS, KeyLoudness, still_to_come_db
+from ivories.audio.spec import FrontEndSpec
+from ivories.clock import MILLISECOND
+from ivories.datatypes import AudioBlock, NoteKind, Spectrum
+from ivories.fusion.touch import USUAL, Touch, TouchScale
+from ivories.fusion.tracker import Tracker, TrackerSettings
+from ivories.keyboard import KEYS
+from ivories.touch_store import OFFER_S, TouchStore
+from support import AUDIO_HORIZONS, HOP_NS, audio_evidence, video_evidence
+
+SPEC = FrontEndSpec()
+SETTINGS = TrackerSettings(audio_thresholds=(2.0, 1.0, 0.0), video_thresholds=(3.0, 2.0, 1.0, 0.0))
+MIDDLE_C = 39
+
+
+def strike(gain, key=MIDDLE_C, seconds=0.4):
+    """A decaying note of seven partials from half of ``seconds`` on."""
+    time = np.arange(round(seconds * SPEC.rate)) / SPEC.rate - seconds / 2
+    f0 = 440 * 2 ** ((key + 21 - 69) / 12)
+    tone = sum(np.sin(2 * np.pi * n * f0 * time) / n for n in range(1, 8))
+    return (gain * tone * np.exp(-time / 0.5) * (time >= 0)).astype(np.float32)
+
+
+def spectra(samples):
+    return AudioFrontEnd(SPEC).push(AudioBlock(samples, SPEC.rate, 0, 0))
+
+
+def loudness_of(samples, key=MIDDLE_C):
+    """Loudness told 70 ms after the onset of ``strike``."""
+    ear = KeyLoudness(SPEC)
+    told = [ear.push(spectrum)[key] for spectrum in spectra(samples)]
+    return told[20 + 6]
+
+
+def test_twice_the_sound_is_six_decibels_more_wherever_the_level_stands():
+    assert loudness_of(strike(0.2)) - loudness_of(strike(0.1)) == pytest.approx(6.02, abs=0.5)
+    before = np.sin(2 * np.pi * 3000 * np.arange(3200) / SPEC.rate).astype(np.float32)
+    disturbed = strike(0.1)
+    disturbed[:3200] += before  # a loud tone of another pitch just before: the bins shrink, the note does not
+    assert loudness_of(disturbed) == pytest.approx(loudness_of(strike(0.1)), abs=1.5)
+
+
+@pytest.mark.parametrize("key", [0, 12, 39, 63, 87])
+def test_every_key_has_partials_that_can_be_heard(key):
+    soft, loud = (loudness_of(strike(gain, key), key) for gain in (0.02, 0.2))
+    assert loud - soft == pytest.approx(20, abs=1.5)
+
+
+def test_a_peak_is_kept_for_a_moment_and_a_gap_forgets_it():
+    ear = KeyLoudness(SPEC)
+    loud = Spectrum(np.full(SPEC.shape, 127, np.int8), 0, 0, -10.0)
+    silence = Spectrum(np.full(SPEC.shape, -128, np.int8), 1, HOP_NS, -55.0)
+    peak = ear.push(loud)
+    for frame in range(1, 6):
+        assert ear.push(replace(silence, frame=frame)) == pytest.approx(peak)
+    assert (ear.push(replace(silence, frame=6)) < peak - 40).all()
+    ear.push(replace(loud, frame=7))
+    assert (ear.push(replace(silence, frame=20)) < peak - 40).all()
+
+
+def test_evidence_tells_of_an_attack_that_is_still_growing():
+    [one] = KeyLoudness(SPEC).enter(
+        Spectrum(np.full(SPEC.shape, 127, np.int8), 0, 0, -10.0), [audio_evidence(0, [])]
+    )
+    assert one.loudness.shape == (len(AUDIO_HORIZONS), KEYS)
+    assert not one.loudness.flags.writeable
+    rise = one.loudness[:, 0] - one.loudness[-1, 0]
+    assert rise == pytest.approx(still_to_come_db([h * HOP_NS for h in AUDIO_HORIZONS]), abs=1e-4)
+    assert rise[0] > 1
+    assert sum(WEIGHTS) == pytest.approx(1, abs=0.002)
+
+
+def hear(tracker, played, hops, gain_db=0.0):
+    """Play (key, onset_hop, offset_hop, loudness) into ``tracker``; return its onsets."""
+    events = []
+    for hop in range(hops):
+        loudness = np.full((len(AUDIO_HORIZONS), KEYS), -90.0, np.float32)
+        for key, start, _, level in played:
+            if start <= hop < start + 12:
+                loudness[:, key] = level + gain_db
+        evidence = audio_evidence(hop, [p[:3] for p in played], strength=(9, 9, 9))
+        events += tracker.push(replace(evidence, loudness=loudness))
+    return [e for e in events if e.kind is NoteKind.ONSET]
+
+
+LEVELS = (-50.0, -40.0, -45.0, -30.0, -42.0, -36.0, -48.0, -33.0)
+PLAYED = [(30 + i % 20, 20 + 15 * i, 30 + 15 * i, LEVELS[i % 8]) for i in range(80)]
+
+
+def test_velocities_follow_loudness_whatever_the_gain():
+    told = {}
+    for gain in (0.0, -25.0):
+        tracker = Tracker(SETTINGS)
+        onsets = hear(tracker, PLAYED, 1250, gain)
+        assert len(onsets) == len(PLAYED)
+        told[gain] = np.array([e.velocity for e in onsets])
+        assert np.corrcoef(told[gain][20:], [p[3] for p in PLAYED][20:])[0, 1] > 0.98
+        assert told[gain][40:].mean() == pytest.approx(USUAL, abs=3)
+        assert tracker.touch.mean_db == pytest.approx(np.mean(LEVELS) + gain, abs=0.5)
+    assert told[0.0] == pytest.approx(told[-25.0], abs=1)
+
+
+def test_the_first_note_of_an_unknown_instrument_is_a_usual_one():
+    assert hear(Tracker(SETTINGS), PLAYED[:1], 60)[0].velocity == USUAL
+
+
+def test_a_known_scale_tells_a_soft_piece_from_a_loud_one_and_outlives_a_reset():
+    known = TouchScale(mean_db=-40.0, notes=1000)
+    for level, softer in ((-52.0, True), (-28.0, False)):
+        tracker = Tracker(SETTINGS, touch=known)
+        tracker.reset()
+        assert (hear(tracker, [(50, 20, 40, level)], 60)[0].velocity < USUAL - 20) == softer
+
+
+def test_a_note_that_only_the_eye_knows_is_as_loud_as_the_last_ones():
+    tracker = Tracker(SETTINGS, touch=TouchScale(mean_db=-40.0, notes=1000))
+    hear(tracker, [(key, 20 + 15 * i, 30 + 15 * i, -28.0) for i, key in enumerate(range(30, 45))], 250)
+    at_ns = 250 * HOP_NS
+    frames = range(round(at_ns / (1e9 / 30)), round(at_ns / (1e9 / 30)) + 6)
+    unheard = [(60, at_ns + 20 * MILLISECOND, 10**12)]
+    seen = [e for f in frames for e in tracker.push(video_evidence(f, unheard, strength=14.0))]
+    assert [e.velocity > USUAL + 20 for e in seen if e.kind is NoteKind.ONSET] == [True]
+
+
+def test_without_loudness_the_networks_own_word_counts():
+    touch = Touch()
+    assert touch.strike(40, 0, heard=True) == USUAL
+    touch.push(replace(audio_evidence(3, []), velocity=np.full(KEYS, 0.9, np.float32)))
+    assert touch.strike(40, 0, heard=True) == round(0.9 * 127)
+    assert touch.scale is None
+
+
+def test_what_was_taken_back_teaches_nothing():
+    touch = Touch()
+    loud = replace(audio_evidence(20, []), loudness=np.zeros((len(AUDIO_HORIZONS), KEYS), np.float32))
+    touch.push(loud)
+    touch.strike(40, loud.t_ns, heard=True)
+    touch.take_back(40)
+    touch.push(replace(loud, t_ns=loud.t_ns + 100 * MILLISECOND))
+    assert touch.scale is None
+
+
+def test_the_scale_is_kept_from_one_start_to_the_next(tmp_path):
+    now = [0.0]
+    store = TouchStore(tmp_path / "touch.json", lambda: now[0])
+    assert store.load() is None
+    store.offer(TouchScale(-41.5, 80))
+    assert not store.path.exists()  # too soon
+    now[0] = OFFER_S + 1
+    store.offer(TouchScale(-41.5, 90))
+    store.close()
+    assert TouchStore(store.path).load() == TouchScale(-41.5, 90)
+    store.keep(TouchScale(-40.0, 120))
+    assert TouchStore(store.path).load() == TouchScale(-40.0, 120)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"mean_db": 1e999, "notes": 3}', b'{"mean_db": -3, "notes": 0}']
+)
+def test_a_damaged_scale_is_told_and_learned_anew(tmp_path, caplog, content):
+    path = tmp_path / "touch.json"
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert TouchStore(path).load() is None
+    assert "learned anew" in caplog.text
+
+
+def test_nothing_is_kept_or_told_where_there_is_no_folder_for_it(tmp_path, caplog):
+    TouchStore(tmp_path / "none" / "touch.json").keep(TouchScale(-40.0, 5))
+    assert not (tmp_path / "none").exists()
+    assert not caplog.records
