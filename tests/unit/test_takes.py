@@ -99,6 +99,7 @@ def test_pruning_takes_the_oldest_and_only_takes(tmp_path, caplog):
     assert caplog.text.count("deleted to make room") == 2
     with pytest.raises(SinkError, match="no room"):
         shelf.put(WHEN, 4000, fill)
+    assert len(shelf.takes()) == 2  # all of them would not have been enough
 
 
 def test_the_last_of_the_disk_is_left_to_others(tmp_path, monkeypatch):

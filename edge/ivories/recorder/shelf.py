@@ -113,23 +113,24 @@ class Shelf:
 
     def _make_room(self, most_bytes: int) -> None:
         takes = self.takes()
+        hopeless = self._lacking(most_bytes, without_bytes=self.used_bytes())
         while lacking := self._lacking(most_bytes):
-            if not self._prune or not takes:
+            if hopeless or not self._prune or not takes:
                 raise SinkError(f"no room for the take in {self.folder}: {lacking}")
             oldest = takes.pop(0)
             _log.warning("the take %s is deleted to make room", oldest)
             shutil.rmtree(oldest)
 
-    def _lacking(self, most_bytes: int) -> str:
-        """Return why ``most_bytes`` more do not go in; empty when they do."""
-        used = self.used_bytes()
+    def _lacking(self, most_bytes: int, without_bytes: int = 0) -> str:
+        """Return why ``most_bytes`` more do not go in, were ``without_bytes`` deleted; empty when they do."""
+        used = self.used_bytes() - without_bytes
         if used + most_bytes > self._limit_bytes:
             new = f", and this one may need {-(-most_bytes // _MIB)}" if most_bytes else ""
             return (
                 f"{len(self.takes())} takes hold {used // _MIB} of {self._limit_bytes // _MIB} MiB{new}; "
                 "move old ones away, raise recorder.limit_gb, or set recorder.prune"
             )
-        free = shutil.disk_usage(self.folder).free
+        free = shutil.disk_usage(self.folder).free + without_bytes
         if free < most_bytes + KEPT_FREE:
             return f"the disk has only {free // _MIB} MiB left; free some of it"
         return ""
