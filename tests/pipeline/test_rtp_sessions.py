@@ -131,6 +131,16 @@ def test_who_is_invited_and_calls_too_has_one_session(opened, peer):
     assert [s.participant.invited for s in turned.node._sessions] == [True]
 
 
+def test_who_was_invited_and_starts_again_by_calling_has_one_session_and_stays_invited(opened, peer):
+    turned = Turned(allow=[HOME], invite=[f"{HOME}:{peer.port}"])
+    opened.append(turned)
+    assert turned.turn(lambda: turned.node.state == "open")
+    peer.ssrc, peer.listener = peer.ssrc ^ 1, Listener()
+    peer.call(turned.port, wait=False)
+    assert turned.turn(lambda: turned.node.reopened == 3, 20), "called, then invited again"
+    assert [s.participant.invited for s in turned.node._sessions] == [True]
+
+
 def test_who_called_before_the_invitation_arrived_has_one_session(opened):
     other = Peer(answer=b"")
     turned = Turned(allow=[HOME], invite=[f"{HOME}:{other.port}"])

@@ -15,6 +15,7 @@ class Quiet:
         self.refused = 0
 
     def send_control(self, packet, to):
+        assert 0 <= to[1] < 1 << 16
         self.sent.append((packet, to))
 
     send_data = send_control
@@ -24,7 +25,7 @@ class Quiet:
 
 
 ORIGINS = st.sampled_from(
-    [(host, port) for host in ("10.0.0.1", "10.0.0.2", "9.9.9.9") for port in (5004, 5005, 7)]
+    [(host, port) for host in ("10.0.0.1", "10.0.0.2", "9.9.9.9") for port in (5004, 5005, 0)]
 )
 SMALL = st.integers(0, 3)
 PACKETS = st.one_of(

@@ -216,8 +216,8 @@ class RtpNode:
                 self._door.knocked(asked, origin)
             self._ports.send_control(answer.encode(), origin)
         elif (other := self._door.entered(asked, origin)) is not None:
-            # It starts again without a good-bye: whatever was open with that port is over.
-            self._sessions = [s for s in self._sessions if s.participant.data != origin]
+            for session in [s for s in self._sessions if s.participant.data == origin]:
+                self._leave(session, "starts again without a good-bye", now)
             self._ports.send_data(answer.encode(), origin)
             self._begin(other, self._ssrc, now)
         elif same is not None and same.participant.token == asked.token:  # our answer was lost
@@ -239,8 +239,8 @@ class RtpNode:
 
     def _disown(self, origin: Address) -> None:
         """Tell one who believes to be in a session that it is over: it was with a process before this one."""
-        if self._ports is not None:
-            host, port, *scope = origin
+        host, port, *scope = origin
+        if self._ports is not None and int(port) > 1:
             self._ports.send_control(Exchange(END, 0, self._ssrc).encode(), (host, int(port) - 1, *scope))
 
     # Sessions begin and end
