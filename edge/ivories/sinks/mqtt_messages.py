@@ -93,7 +93,10 @@ class StatsMessage(msgspec.Struct, frozen=True):
         dict[str, float],
         Meta(description="how much each sensor counts: 1 fully, 0 absent or telling nothing"),
     ]
-    lost: Annotated[dict[str, Count], Meta(description="what came faster than work went: frames, evidence; sound and frames for takes")]
+    lost: Annotated[
+        dict[str, Count],
+        Meta(description="what came faster than work went: frames, evidence; sound and frames for takes"),
+    ]
     unix_s: WallClock
 
 
