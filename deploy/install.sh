@@ -72,7 +72,7 @@ on_a_pi() {
 
 packages() {
   # ssh-keygen checks signatures; the tools bring ALSA's library; Picamera2 comes from Raspberry Pi only.
-  wanted="python3 python3-venv openssh-client sudo alsa-utils"
+  wanted="python3 python3-venv python3-pip openssh-client sudo alsa-utils"
   if on_a_pi; then wanted="$wanted python3-picamera2"; fi
   lacking=""
   for package in $wanted; do
