@@ -49,10 +49,10 @@ class Stage:
             self.instrument.push(audio_evidence(self.hop, notes, strength=(9, 9, 9)))
             self.hop += 1
 
-    def ask(self, name, payload=b"", **options):
+    def ask(self, name, payload=b"", *, verb="set", **options):
         """Publish a command and beat until a reply to it is here; return the reply."""
         count = len(self.replies())
-        self.dashboard.client.publish(f"ivories/salon/set/{name}", payload, 1, **options)
+        self.dashboard.client.publish(f"ivories/salon/{verb}/{name}", payload, 1, **options)
 
         def answered():
             self.instrument.beat()
@@ -104,6 +104,25 @@ def test_panic_lets_all_notes_go_and_the_music_goes_on(stage):
     wait_for(lambda: stage.latest("keys/hex") == b"0" * 22)
     stage.play(60, [(39, 10, 400), (50, 60, 400)])
     assert set(stage.memory.held.keys) == {50}
+
+
+def test_every_retained_topic_can_be_asked_for(stage):
+    stage.play(60, [(39, 10, 400)])
+    wait_for(lambda: stage.latest("keys/hex") != b"0" * 22 and stage.latest("policy"))
+    retained = {topic.removeprefix("ivories/salon/") for topic, _, _ in stage.dashboard.messages}
+    retained -= {"note", "reply"}
+    assert {"info", "keys", "keys/hex", "pedal", "policy", "stats", "status"} <= retained
+    for name in sorted(retained):
+        reply = stage.ask(name, b'{"id": 3}', verb="get")
+        assert (reply["command"], reply["ok"], reply["id"]) == (f"get/{name}", True, 3)
+        if name != "stats":  # which go on
+            held = stage.latest(name).decode()
+            assert reply["state"] == (json.loads(held) if held.startswith("{") else held)
+    told = {json.loads(p)["unix_s"] for t, p, _ in stage.dashboard.messages if t == "ivories/salon/stats"}
+    assert stage.ask("stats", verb="get")["state"]["unix_s"] >= min(told)
+    wrong = stage.ask("note", verb="get")
+    assert not wrong["ok"]
+    assert "known: info, keys" in wrong["error"]
 
 
 def test_the_figures_are_published_again_and_again(stage):

@@ -95,6 +95,11 @@ def test_the_other_examples_have_exactly_the_fields_that_are_sent(before, kind):
             check(message.command, message.value)
 
 
+def test_the_example_of_an_answer_is_one_that_is_sent():
+    example = re.search(r"as `state`:\n\n```json\n(.*?)```", PAGE, re.DOTALL)[1]
+    assert plain(msgspec.json.decode(example, type=ReplyMessage)) == json.loads(example)
+
+
 def test_the_other_payloads_are_named_in_the_table_of_topics():
     for field in (*plain(pedal_message(0)), *plain(info_message("piano", "1", {}))):
         assert f"`{field}`" in PAGE, field

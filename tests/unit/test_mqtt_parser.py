@@ -42,9 +42,19 @@ TOPICS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\
 NAMES = st.sampled_from([*COMMANDS]) | TOPICS
 
 
+def read(name):
+    """Two states: one of text, one of JSON."""
+    if name not in STATES:
+        raise CommandError(f"no state {name!r}")
+    return STATES[name]
+
+
+STATES = {"policy": "surest", "keys": b'{"hex":"00"}'}
+
+
 @pytest.fixture
 def desk():
-    desk = CommandDesk(BASE)
+    desk = CommandDesk(BASE, read)
     desk.controls = Controls("balanced", POLICIES)
     return desk
 
@@ -171,7 +181,7 @@ def test_a_flood_is_bounded_on_the_way_in_and_out(desk):
 def test_whatever_arrives_there_is_one_answer_and_nothing_unknown_reaches_the_instrument(
     name, payload, retained, response_topic, correlation
 ):
-    desk = CommandDesk(BASE)
+    desk = CommandDesk(BASE, read)
     desk.controls = Controls("balanced", POLICIES)
     replies = []
     incoming = Incoming(f"{BASE}/set/{name}", payload, retained, response_topic, correlation)
@@ -197,3 +207,48 @@ def test_whatever_arrives_there_is_one_answer_and_nothing_unknown_reaches_the_in
     assert msgspec.json.decode(text, type=ReplyMessage) == reply.message
     assert len(text) < 4096
     assert "\n" not in (reply.message.error or "")
+
+
+def asked(desk, name, payload=b"", **more):
+    """Return the only reply to a question."""
+    desk.take(Incoming(f"{BASE}/get/{name}", payload, **more), pytest.fail)
+    reply = desk.replies.popleft()
+    assert not desk.replies
+    return reply
+
+
+def test_a_question_is_answered_with_the_state_and_the_id(desk):
+    reply = asked(desk, "keys", b'{"id": "7f"}')
+    assert reply.topic == f"{BASE}/reply"
+    assert json.loads(msgspec.json.encode(reply.message)) == {
+        "command": "get/keys", "ok": True, "value": "", "error": None, "id": "7f", "state": {"hex": "00"},
+    }  # fmt: skip
+    reply = asked(desk, "policy", response_topic=f"{BASE}/reply/me", correlation=b"x")
+    assert (reply.topic, reply.correlation, reply.message.state) == (f"{BASE}/reply/me", b"x", "surest")
+    assert desk.controls.due() == [], "nothing is asked of the instrument"
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "more", "words"),
+    [
+        ("nothing", b"", {}, "no state"),
+        ("policy", b"surest", {}, "takes no value"),
+        ("policy", b"{", {}, "not a command"),
+        ("policy", b"x" * (LARGEST + 1), {}, "too long"),
+        ("policy", b"", {"retained": True}, "without the retain flag"),
+        ("policy", b"", {"response_topic": "elsewhere"}, "no answer goes to"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_gets_a_sentence(desk, name, payload, more, words):
+    reply = asked(desk, name, payload, **more)
+    assert words in reply.message.error
+    assert not reply.message.ok
+    assert "state" not in json.loads(msgspec.json.encode(reply.message))
+
+
+@given(TOPICS, PAYLOADS)
+def test_any_question_gets_one_answer(name, payload):
+    desk = CommandDesk(BASE, read)
+    reply = asked(desk, name, payload)
+    decoded = json.loads(msgspec.json.encode(reply.message))
+    assert decoded["ok"] is ("state" in decoded)

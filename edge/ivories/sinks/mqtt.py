@@ -83,7 +83,7 @@ class MqttSink:
             protocol: version of MQTT; ``auto`` tries 5, then 3.1.1.
             home_assistant: announce the piano to Home Assistant.
             discovery_prefix: where Home Assistant listens for announcements.
-            commands: take commands below ``set/``, once attached to an instrument.
+            commands: take commands below ``set/``, once attached to an instrument, and answer ``get/``.
             stats_s: time from one message on the topic ``stats`` to the next.
             models: name -> fingerprint or version, shown in the topic ``info``.
             origin_ns: sensor time called 0 in the messages.
@@ -96,7 +96,7 @@ class MqttSink:
         self._origin_ns = origin_ns
         self._one_clock = one_clock
         self._birth = f"{discovery_prefix}/status" if home_assistant else ""
-        self._desk = CommandDesk(self._base)
+        self._desk = CommandDesk(self._base, self._read)
         self._tally = Tally(one_clock=one_clock)
         self._stats_s = stats_s
         self._stats_due_s = time.monotonic() + stats_s
@@ -119,7 +119,7 @@ class MqttSink:
         )
         wanted = [self._birth] if home_assistant else []
         if commands:
-            wanted.append(f"{self._base}/set/#")
+            wanted += [f"{self._base}/set/#", f"{self._base}/get/#"]
         self._link.subscriptions = tuple(wanted)
         self._encode = msgspec.json.Encoder().encode
         self._lock = threading.Lock()  # the queue and what is retained
@@ -286,6 +286,10 @@ class MqttSink:
         elif incoming.payload == b"online":  # Home Assistant has forgotten what it was told
             with self._lock:
                 self._stale |= dict.fromkeys(self._shown.names)
+
+    def _read(self, name: str) -> str | bytes:
+        with self._lock:
+            return self._shown.read(name)
 
     def _obeyed(self, reply: Reply) -> None:
         """Publish the reply to a command, and what it has changed; called in the thread that obeyed."""

@@ -1,4 +1,4 @@
-"""Commands below ``PREFIX/DEVICE/set/``: understood, or refused with a sentence, never trusted.
+"""Commands below ``PREFIX/DEVICE/set/``, questions below ``get/``: understood, or refused with a sentence.
 
 A command reaches the instrument only as a known name and a known value; everything else about it, such as
 where the answer goes, stays here. The music is served first: requests and replies wait in bounded boxes.
@@ -58,6 +58,10 @@ def parse(name: str, payload: bytes) -> RequestMessage:
     """
     if name not in COMMANDS:
         raise CommandError(f"unknown command {_shown(name)} (known: {', '.join(COMMANDS)})")
+    return _decoded(payload)
+
+
+def _decoded(payload: bytes) -> RequestMessage:
     if len(payload) > LARGEST:
         raise CommandError(f"{len(payload)} bytes are too long for a command (at most {LARGEST})")
     try:
@@ -96,53 +100,70 @@ class _Draft:
     correlation: bytes | None
     request: RequestMessage = field(default_factory=RequestMessage)
 
-    def finished(self, error: str) -> Reply:
-        """Return the reply; an empty ``error`` means that the command was obeyed."""
+    def finished(self, error: str, state: object = msgspec.UNSET) -> Reply:
+        """Return the reply; an empty ``error`` means that the command was obeyed or answered."""
         value = self.request.value[:_SHOWN]
-        message = ReplyMessage(self.name[:_SHOWN], not error, value, error or None, self.request.id)
+        message = ReplyMessage(self.name[:_SHOWN], not error, value, error or None, self.request.id, state)
         return Reply(self.topic, message, self.correlation)
 
 
 class CommandDesk:
-    """Takes the messages below ``BASE/set/`` and keeps the replies; used in the sink's thread.
+    """Takes the messages below ``BASE/set/`` and ``BASE/get/``, keeps the replies; used in the sink's thread.
 
     Args:
         base: ``PREFIX/DEVICE``.
+        read: returns what a retained topic holds: bytes of JSON, or text; CommandError for an unknown one.
     """
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, read: Callable[[str], str | bytes]) -> None:
         self.controls: Controls | None = None
         """Of the instrument; without them every command is refused"""
         self.replies: deque[Reply] = deque(maxlen=REPLIES)
+        self._read = read
         self._topics = f"{base}/set/"
+        self._questions = f"{base}/get/"
         self._reply = f"{base}/reply"
 
     def take(self, incoming: Incoming, obeyed: Callable[[Reply], None]) -> None:
-        """Answer with a refusal, or hand the request to the instrument.
+        """Answer with a state or a refusal, or hand the request to the instrument.
 
         Args:
-            incoming: a message on a topic below ``BASE/set/``.
+            incoming: a message on a topic below ``BASE/set/`` or ``BASE/get/``.
             obeyed: called in the instrument's thread with the reply to publish.
         """
-        name = incoming.topic.removeprefix(self._topics)
+        state = incoming.topic.removeprefix(self._questions)
+        is_question = state != incoming.topic
+        name = f"get/{state}" if is_question else incoming.topic.removeprefix(self._topics)
         reply = _Draft(self._reply, name, incoming.correlation)
         try:
-            self._understand(incoming, reply)
-            self._ask(reply, obeyed)
+            self._address(incoming, reply)
+            if is_question:
+                self._answer(incoming, reply, state)
+            else:
+                reply.request = parse(reply.name, incoming.payload)
+                check(reply.name, reply.request.value)
+                self._ask(reply, obeyed)
         except CommandError as error:
             _log.info("MQTT command refused: %s", error)
             self.replies.append(reply.finished(str(error)))
 
-    def _understand(self, incoming: Incoming, reply: "_Draft") -> None:
-        """Enter into ``reply`` what is understood; raises CommandError at what is not."""
+    def _address(self, incoming: Incoming, reply: "_Draft") -> None:
+        """Enter into ``reply`` where it goes; raises CommandError where it cannot, or must not be sent."""
         if len(incoming.correlation or b"") > LARGEST:
             reply.correlation = None
             raise CommandError(f"the correlation data has more than {LARGEST} bytes")
         reply.topic = self._answer_to(incoming.response_topic)
         if incoming.retained:
             raise CommandError("a retained command is not obeyed: publish it without the retain flag")
-        reply.request = parse(reply.name, incoming.payload)
-        check(reply.name, reply.request.value)
+
+    def _answer(self, incoming: Incoming, reply: "_Draft", state: str) -> None:
+        reply.request = _decoded(incoming.payload)
+        if reply.request.value:
+            raise CommandError(
+                f"get takes no value, not {_shown(reply.request.value)}: send an empty message"
+            )
+        held = self._read(state)
+        self.replies.append(reply.finished("", msgspec.Raw(held) if isinstance(held, bytes) else held))
 
     def _ask(self, reply: "_Draft", obeyed: Callable[[Reply], None]) -> None:
         if self.controls is None:

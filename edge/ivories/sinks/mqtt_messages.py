@@ -5,7 +5,7 @@ Their JSON schemas are made from these types (``mqtt_schema``).
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -112,20 +112,21 @@ class TakeMessage(msgspec.Struct, frozen=True):
 
 
 class RequestMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``set/NAME`` in its JSON form; the value alone as plain text does as well."""
+    """``set/NAME`` or ``get/NAME`` in its JSON form; the value alone as plain text does as well."""
 
-    value: str = ""
+    value: Annotated[str, Meta(description="what to set; empty for get")] = ""
     id: Annotated[str | int | None, Meta(description="comes back in the reply")] = None
 
 
-class ReplyMessage(msgspec.Struct, frozen=True):
-    """``reply``, or the topic that the request asked for: what became of one command."""
+class ReplyMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``reply``, or the topic that the request asked for: what became of one command or question."""
 
-    command: str
+    command: Annotated[str, Meta(description="NAME of set/NAME, or get/NAME")]
     ok: bool
     value: Annotated[str, Meta(description="as it was understood")]
     error: Annotated[str | None, Meta(description="one sentence; null when ok")]
     id: Annotated[str | int | None, Meta(description="that of the request")]
+    state: Annotated[Any, Meta(description="of get/NAME: what the topic NAME holds")] = msgspec.UNSET
 
 
 MESSAGES: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -136,6 +137,7 @@ MESSAGES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "stats": StatsMessage,
     "take": TakeMessage,
     "set": RequestMessage,
+    "get": RequestMessage,
     "reply": ReplyMessage,
 }
 """Topic below ``PREFIX/DEVICE/`` -> what its JSON holds"""

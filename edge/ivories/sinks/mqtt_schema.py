@@ -12,12 +12,15 @@ from ivories.sinks.mqtt_messages import MESSAGES, SCHEMA
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
+_MORE: Final = {"set": "/NAME", "get": "/NAME"}  # levels after the name
+
+
 def schemas() -> dict[str, dict[str, Any]]:
     """Return name of each topic -> schema of its payload, without references to other files."""
     return {
         name: {
             "$schema": _DIALECT,
-            "$comment": f"topic PREFIX/DEVICE/{name}{'/NAME' * (name == 'set')}, topic tree version {SCHEMA}",
+            "$comment": f"topic PREFIX/DEVICE/{name}{_MORE.get(name, '')}, topic tree version {SCHEMA}",
             **msgspec.json.schema(kind),
         }
         for name, kind in MESSAGES.items()

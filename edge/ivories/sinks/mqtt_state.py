@@ -8,6 +8,7 @@ import msgspec
 from ivories import clock
 from ivories.controls import Controls
 from ivories.datatypes import KeyState, NoteEvent, NoteKind
+from ivories.errors import CommandError
 from ivories.sinks.held import HeldNotes
 from ivories.sinks.home_assistant import discovery, discovery_topic
 from ivories.sinks.mqtt_messages import (
@@ -55,6 +56,7 @@ class RetainedState:
         self._stats = stats
         self._version = version("ivories")
         self._keys: KeyState | None = None
+        self._newest_stats: str | bytes = b""
         self._encode = msgspec.json.Encoder().encode
 
     @property
@@ -93,6 +95,18 @@ class RetainedState:
             )
         return f"{self._base}/{name}", self._payload(name)
 
+    def read(self, name: str) -> str | bytes:
+        """Return what the retained topic ``name`` holds: JSON as bytes, or text.
+
+        Raises:
+            CommandError: there is no such topic here.
+        """
+        there = [topic for topic in self.names if topic != "discovery"]
+        if name not in there:
+            raise CommandError(f"no state {name[:40]!r} (known: {', '.join(there)})")
+        # The figures are of the time since they were told before: to read them must not begin another time.
+        return (name == "stats" and self._newest_stats) or self._payload(name)
+
     def _payload(self, name: str) -> str | bytes:
         if name == "status":
             return "online"
@@ -100,7 +114,10 @@ class RetainedState:
             return keys_hex(self._keys)
         if name == "policy":
             return self.controls.policy if self.controls else ""
-        return self._encode(self._message(name))
+        payload = self._encode(self._message(name))
+        if name == "stats":
+            self._newest_stats = payload
+        return payload
 
     def _message(self, name: str) -> msgspec.Struct | None:
         if name == "info":
