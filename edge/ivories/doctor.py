@@ -25,7 +25,7 @@ from ivories.recorder.shelf import Shelf
 from ivories.sensor_check import SensorInUseError, hear, look
 from ivories.sinks.mqtt_access import read_password, tls_context, topic_base
 from ivories.sinks.rawmidi import find_gadget
-from ivories.sinks.rtp_ports import Ports
+from ivories.sinks.rtp.ports import Ports
 from ivories.vision import calibration as calibrations
 
 

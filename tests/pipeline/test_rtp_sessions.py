@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ivories.sinks import rtp_invitation, rtp_session
-from ivories.sinks.rtp_node import SESSIONS, RtpNode
-from ivories.sinks.rtp_packets import Exchange
+from ivories.sinks.rtp import invitation, session
+from ivories.sinks.rtp.node import SESSIONS, RtpNode
+from ivories.sinks.rtp.packets import Exchange
 from rtp_listener import Listener
 from rtp_peer import Peer, free_port
 
@@ -65,9 +65,9 @@ def test_several_hear_the_same_and_one_too_many_is_declined(opened):
 
 
 def test_a_participant_that_vanishes_is_dropped_and_invited_again(opened, peer, monkeypatch):
-    monkeypatch.setattr(rtp_session, "SILENT_S", 0.5)
-    monkeypatch.setattr(rtp_session, "_FIRST_CLOCK_S", 0.1)
-    monkeypatch.setattr(rtp_invitation, "FIRST_RETRY_S", 0.1)
+    monkeypatch.setattr(session, "SILENT_S", 0.5)
+    monkeypatch.setattr(session, "_FIRST_CLOCK_S", 0.1)
+    monkeypatch.setattr(invitation, "FIRST_RETRY_S", 0.1)
     turned = Turned(invite=[f"{HOME}:{peer.port}"])
     opened.append(turned)
     assert turned.turn(lambda: peer.listener.packets > 0)
@@ -88,7 +88,7 @@ def test_who_declines_is_asked_again_and_more_rarely(opened, monkeypatch):
     other = Peer(answer=b"NO")
     turned = Turned(invite=[f"{HOME}:{other.port}"])
     opened += [turned, other]
-    monkeypatch.setattr(rtp_invitation, "LONGEST_RETRY_S", 0.5)
+    monkeypatch.setattr(invitation, "LONGEST_RETRY_S", 0.5)
     turned.node._invitations[0]._retry_s = 0.1
     assert turned.turn(lambda: len(other.said) >= 3)
     assert [line for line in turned.log if "declines" in line] == [turned.log[0]]

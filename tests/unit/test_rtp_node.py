@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ivories.sinks.rtp_node import SESSIONS, RtpNode
-from ivories.sinks.rtp_packets import Clock, Exchange
+from ivories.sinks.rtp.node import SESSIONS, RtpNode
+from ivories.sinks.rtp.packets import Clock, Exchange
 
 
 class Quiet:

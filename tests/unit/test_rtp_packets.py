@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ivories.sinks import rtp_packets
-from ivories.sinks.rtp_door import Door
-from ivories.sinks.rtp_invitation import split_peer
-from ivories.sinks.rtp_journal import Journal
+from ivories.sinks.rtp import packets
+from ivories.sinks.rtp.door import Door
+from ivories.sinks.rtp.invitation import split_peer
+from ivories.sinks.rtp.journal import Journal
+from ivories.sinks.rtp.packets import Clock, Exchange, Feedback, Notes, decode, notes
 from ivories.sinks.rtp_midi import address_mistakes
-from ivories.sinks.rtp_packets import Clock, Exchange, Feedback, Notes, decode, notes
 
-INVITATION, ACCEPTED = rtp_packets.INVITATION, rtp_packets.ACCEPTED
-REJECTED, END = rtp_packets.REJECTED, rtp_packets.END
+INVITATION, ACCEPTED = packets.INVITATION, packets.ACCEPTED
+REJECTED, END = packets.REJECTED, packets.END
 NUMBER = st.integers(0, 2**32 - 1)
 TIME = st.integers(0, 2**64 - 1)
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ivories.sinks import rtp_journal
 from ivories.sinks.port_ledger import PortLedger
-from ivories.sinks.rtp_packets import Clock
-from ivories.sinks.rtp_session import REPEATS, SILENT_S, Participant, Session
+from ivories.sinks.rtp import journal
+from ivories.sinks.rtp.packets import Clock
+from ivories.sinks.rtp.session import REPEATS, SILENT_S, Participant, Session
 from rtp_listener import Listener
 
 ON, OFF, PEDAL = 0x90, 0x80, 0xB0
@@ -150,7 +150,7 @@ def test_without_feedback_the_journal_reaches_back_to_the_start_but_stays_small(
 
 
 def test_without_feedback_the_journal_never_reaches_further_than_numbers_can_tell(monkeypatch):
-    monkeypatch.setattr(rtp_journal, "DEEPEST", 100)
+    monkeypatch.setattr(journal, "DEEPEST", 100)
     air = Air(5, feedback=None)
     for _ in range(60):
         air.play((ON, 60, 64), (OFF, 60, 64))

@@ -25,7 +25,7 @@ from ivories.errors import SinkError
 from ivories.sinks.port_node import PortNode
 
 if TYPE_CHECKING:
-    from ivories.sinks.rtp_node import RtpNode
+    from ivories.sinks.rtp.node import RtpNode
 
 BEAT: Final = b"\xfe"
 CLOSE: Final = b"\xff"
@@ -85,7 +85,7 @@ class PortOwner:
             self._say(f"log {text}")
 
         if device.startswith(NETWORK):
-            from ivories.sinks.rtp_node import RtpNode  # which a cable's owner need not wait for
+            from ivories.sinks.rtp.node import RtpNode  # which a cable's owner need not wait for
 
             return RtpNode(device.removeprefix(NETWORK), channel=channel, tell=tell)
         return PortNode(device, channel=channel, active_sensing=active_sensing, tell=tell)

@@ -7,16 +7,16 @@ from typing import Final
 from ivories.errors import ConfigError
 from ivories.sinks.owned_port import OwnedPortSink
 from ivories.sinks.port_owner import NETWORK
-from ivories.sinks.rtp_door import network
-from ivories.sinks.rtp_invitation import CONTROL_PORT, split_peer
-from ivories.sinks.rtp_packets import LONGEST_NAME
+from ivories.sinks.rtp.door import network
+from ivories.sinks.rtp.invitation import CONTROL_PORT, split_peer
+from ivories.sinks.rtp.packets import LONGEST_NAME
 
 LARGEST_PORT: Final = 65534
 """Of the control port: notes go by the one after it"""
 
 
 class RtpMidiSink(OwnedPortSink):
-    """Sends notes to the participants of RTP-MIDI sessions; ``ivories.sinks.rtp_node`` has the ports.
+    """Sends notes to the participants of RTP-MIDI sessions; ``ivories.sinks.rtp.node`` has the ports.
 
     Nobody there is not an error. Who comes is silenced first and then hears the keys as they are.
     """

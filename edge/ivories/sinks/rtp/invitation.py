@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from ivories.sinks.rtp_packets import ACCEPTED, INVITATION, Exchange
-from ivories.sinks.rtp_session import Address
+from ivories.sinks.rtp.packets import ACCEPTED, INVITATION, Exchange
+from ivories.sinks.rtp.session import Address
 
 ANSWER_S: Final = 1.0
 """How long to wait for an answer"""

@@ -7,8 +7,8 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from ivories.sinks.rtp_packets import Exchange
-from ivories.sinks.rtp_session import Address, Participant
+from ivories.sinks.rtp.packets import Exchange
+from ivories.sinks.rtp.session import Address, Participant
 
 _STRANGERS: Final = 16  # that the log tells of
 _KNOCKING: Final = 8

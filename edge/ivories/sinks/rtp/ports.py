@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ivories.errors import SinkError
-from ivories.sinks.rtp_session import Address
+from ivories.sinks.rtp.session import Address
 
 _DATAGRAMS: Final = 32  # read at a time: a flood must not hold up the notes
 _LARGEST: Final = 2048  # bytes of a datagram that are read

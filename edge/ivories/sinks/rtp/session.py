@@ -8,10 +8,10 @@ those, note-offs and pedal are said again a few times, which does no harm where 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ivories.sinks import rtp_packets
 from ivories.sinks.port_ledger import CONTROL_CHANGE, NOTE_ON, SUSTAIN_PEDAL, silence
-from ivories.sinks.rtp_journal import Journal
-from ivories.sinks.rtp_packets import TICKS_PER_SECOND, Clock
+from ivories.sinks.rtp import packets
+from ivories.sinks.rtp.journal import Journal
+from ivories.sinks.rtp.packets import TICKS_PER_SECOND, Clock
 
 SILENT_S: Final = 60.0
 """A participant that says nothing for so long is gone"""
@@ -163,7 +163,7 @@ class Session:
         journal = self._journal.encode(sequence, now)
         self._journal.sent(sequence, messages, now)
         self.sequence += 1
-        return rtp_packets.notes(sequence, _ticks(now), self.ssrc, messages, journal)
+        return packets.notes(sequence, _ticks(now), self.ssrc, messages, journal)
 
 
 def _ticks(now: float) -> int:

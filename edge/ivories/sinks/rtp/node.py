@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from ivories.errors import SinkError
 from ivories.sinks.port_ledger import PortLedger
-from ivories.sinks.rtp_door import Door
-from ivories.sinks.rtp_invitation import Invitation
-from ivories.sinks.rtp_packets import ACCEPTED, END, INVITATION, REJECTED, Clock, Exchange, Feedback, decode
-from ivories.sinks.rtp_ports import Ports
-from ivories.sinks.rtp_session import Address, Participant, Session
+from ivories.sinks.rtp.door import Door
+from ivories.sinks.rtp.invitation import Invitation
+from ivories.sinks.rtp.packets import ACCEPTED, END, INVITATION, REJECTED, Clock, Exchange, Feedback, decode
+from ivories.sinks.rtp.ports import Ports
+from ivories.sinks.rtp.session import Address, Participant, Session
 
 SESSIONS: Final = 8
 """More participants than these are declined"""
