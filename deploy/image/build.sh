@@ -74,7 +74,7 @@ python=${PYTHON:-$project/.venv/bin/python}
 asked=$(sed -n 's/^ *wanted="\([a-z0-9 .+-]*\)"$/\1/p' "$project/deploy/install.sh")
 [ -n "$asked" ] || fail "install.sh no longer says which packages it wants"
 include="$kernel $loader $asked systemd-sysv systemd-timesyncd udev kmod dbus procps openssh-server ca-certificates
-  avahi-daemon netplan.io systemd-resolved wpasupplicant cloud-init cloud-guest-utils fdisk e2fsprogs"
+  avahi-daemon netplan.io systemd-resolved wpasupplicant cloud-init cloud-guest-utils fdisk e2fsprogs zstd"
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/ivories-image.XXXXXX")
 trap 'rm -rf "$work"' EXIT
