@@ -1,5 +1,6 @@
 """Performances, pianos, excerpts and labels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import mido
@@ -8,8 +9,10 @@ import pytest
 import soundfile
 
 from ivories.audio.frontend import AudioFrontEnd
+from ivories.audio.loudness import KNOTS
 from ivories.errors import SourceError
 from ivories.keyboard import KEYS
+from ivories_training.audio import loudness
 from ivories_training.audio.excerpts import ExcerptConfig, ExcerptMaker, read_shard, write_shard
 from ivories_training.audio.labels import HARD, energy, targets
 from ivories_training.audio.room import Recorder
@@ -219,3 +222,39 @@ def test_a_recording_is_finite_and_in_range() -> None:
             assert np.abs(heard).max() <= 1.01
     for _ in range(8):
         assert np.isfinite(recorder.background(RATE, rng)).all()
+
+
+def test_loudness_is_fitted_to_what_was_struck() -> None:
+    rng = np.random.default_rng(3)
+    notes, ages, partials = 4000, len(loudness.AGES), len(loudness.PARTIALS)
+    key = rng.integers(0, KEYS, notes)
+    heard = rng.normal(-50, 12, (notes, 1, 1)) + rng.normal(0, 3, (notes, 1, partials))
+    weights = np.linspace(0.3, 0.05, partials)
+    weights /= weights.sum()
+    rise = np.array([3.0, 1.5, 0.5, 0.0, 0.0, 0.0])  # what an attack still gains at each age
+    struck = heard - rise[:, np.newaxis]
+    velocity = 60 + 2 * (heard[:, 0] @ weights + 0.1 * key) + rng.normal(0, 1, notes)
+    made = loudness.Struck(np.broadcast_to(struck, (notes, ages, partials)), key, velocity, key % 5)
+    found = loudness.fit(made)
+    assert found.per_db == pytest.approx(2, rel=0.02)
+    assert found.weights == pytest.approx(weights, abs=0.03)
+    assert found.rise_db == pytest.approx(rise[:4], abs=0.2)
+    assert np.diff(found.curve_db) == pytest.approx(0.1 * np.diff(KNOTS), abs=0.25)
+    assert found.velocity(made).std(axis=1).max() < 1.5, "the same velocity at every age"
+    assert loudness.correlations(found.velocity(made)[:, 0], made)[0] > 0.99
+    assert any(line.startswith("WEIGHTS: Final = (") for line in found.lines())
+
+
+def test_an_installed_instrument_plays_equal_velocities_equally_loud(sines: SampleBank) -> None:
+    config = ExcerptConfig(seconds=1.5, strength=0.0, background=0.0, cents=0.0, installed=True)
+    drawn = ExcerptMaker([], [sines], AudioFrontEnd(), config, seed=2)
+    struck = loudness.gather(drawn, 8)
+    assert len(struck.key) > 20
+    assert struck.partials.shape == (len(struck.key), len(loudness.AGES), len(loudness.PARTIALS))
+    assert set(struck.take) <= set(range(8))
+    alone = struck.partials[:, 3, 1]  # the fundamental of sine tones
+    assert np.corrcoef(alone, struck.velocity)[0, 1] > 0.9
+    varied = ExcerptMaker([], [sines], AudioFrontEnd(), replace(config, installed=False), seed=2)
+    same, other = drawn.sound(3), varied.sound(3)
+    assert np.array_equal(same[1].notes, other[1].notes), "only loudness differs"
+    assert not np.allclose(same[0], other[0])

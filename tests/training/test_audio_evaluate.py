@@ -13,11 +13,12 @@ from rich.console import Console
 pytest.importorskip("scipy")
 pytest.importorskip("soxr")
 
+from ivories.datatypes import KeyEvidence
 from ivories.inference.manifest import load_manifest
 from ivories_training.audio import conditions, frontier
 from ivories_training.audio import evaluate as judge
 from ivories_training.audio.card import score_tables
-from ivories_training.audio.judged import decide, struck_with
+from ivories_training.audio.judged import Judged, decide, decide_in_turn, struck_with
 from ivories_training.audio.measures import row
 from ivories_training.audio.parts import by_chord, by_register
 from ivories_training.audio.tables import tables
@@ -181,3 +182,34 @@ def test_scores_go_into_manifest_card_and_json(tmp_path: Path) -> None:
     assert "| claps | balanced | 0.25 |" in card
     assert b'"velocity_r": null' in judge.to_json(made, manifest)
     assert score_tables({}) == score_tables({"an old score": 1.0}) == ""
+
+
+def loud(level_db: float) -> list[KeyEvidence]:
+    """Evidence of the piece, every note 3 dB louder than the one before, at a microphone of its own level."""
+    heard = []
+    for hop, one in enumerate(take(strength=(9.0, 9.0, 9.0)).evidence):
+        told = np.full(one.onset.shape, level_db - 60, np.float32)
+        for number, (key, start, _) in enumerate(PIECE):
+            if start <= hop < start + 12:
+                told[:, key] = level_db + 3 * number
+        heard.append(dataclasses.replace(one, loudness=told))
+    return heard
+
+
+def test_takes_of_one_instrument_teach_each_other_its_scale() -> None:
+    soft, strong = (dataclasses.replace(take(), evidence=loud(level)) for level in (-60.0, -40.0))
+    turns = [soft, strong] * 6
+    apart = [decide(one, EARLY).found["velocity"].mean() for one in turns]
+    assert apart[-1] == pytest.approx(apart[-2], abs=1), "nobody knows how loud an unknown instrument is"
+    in_turn = [judged.found["velocity"].mean() for judged in decide_in_turn(turns, EARLY)]
+    assert in_turn[-1] > in_turn[-2] + 30
+
+
+def test_correlation_within_takes_does_not_mind_their_levels() -> None:
+    def one(below: int) -> Judged:
+        truth = [(1.0 + i, 1.5 + i, 60, 40 + 10 * i) for i in range(5)]
+        return told(truth, [(on, off, pitch, velocity - below) for on, off, pitch, velocity in truth])
+
+    scored = row("x", "", [one(0), one(35)])
+    assert scored.velocity_r_within == pytest.approx(1.0)
+    assert scored.velocity_r < 0.7

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivories.datatypes import KeyEvidence, NoteEvent, Origin
+from ivories.fusion.touch import TouchScale
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.report import decision_delays, notes_of_events
 from ivories.scoring import score_notes
@@ -93,8 +94,17 @@ def evaluate(pieces: Sequence[Piece], origin: Origin, thresholds: Sequence[float
 
 def track(evidence: Sequence[KeyEvidence], origin: Origin, thresholds: Sequence[float]) -> list[NoteEvent]:
     """Return the events of a tracker that hears or sees, but not both."""
+    return follow(evidence, alone(origin, thresholds))
+
+
+def alone(origin: Origin, thresholds: Sequence[float], touch: TouchScale | None = None) -> Tracker:
+    """Return a tracker that hears or sees, but not both; ``touch`` is its scale of velocities."""
     ears = tuple(thresholds) if origin is Origin.AUDIO else (NEVER,)
     eyes = tuple(thresholds) if origin is Origin.VIDEO else (NEVER,)
-    tracker = Tracker(TrackerSettings(audio_thresholds=ears, video_thresholds=eyes))
+    return Tracker(TrackerSettings(audio_thresholds=ears, video_thresholds=eyes), touch=touch)
+
+
+def follow(evidence: Sequence[KeyEvidence], tracker: Tracker) -> list[NoteEvent]:
+    """Return the events of a whole take."""
     events = [event for one in evidence for event in tracker.push(one)]
     return events + tracker.release_all(evidence[-1].t_ns if evidence else 0)

@@ -21,7 +21,7 @@ from ivories.keyboard import KEYS, LOWEST_PITCH
 
 PARTIALS: Final = (-12, 0, 12, 19, 24, 28, 31, 34)
 """Semitones from a key to what is weighed: an octave below, and the partials 1 to 7"""
-WEIGHTS: Final = (0.096, 0.403, 0.187, 0.114, 0.045, 0.034, 0.018, 0.103)
+WEIGHTS: Final = (0.096, 0.403, 0.187, 0.114, 0.045, 0.034, 0.017, 0.103)
 """Share of each in the loudness, dB per dB, sum 1"""
 KNOTS: Final = (0, 12, 24, 36, 48, 60, 72, 87)
 """Keys between which the curve over the keyboard is straight"""

@@ -13,6 +13,7 @@ _COLUMNS: Final = {
     "f1_velocity": "with velocity",
     "frame_f1": "sounding keys F1",
     "velocity_r": "velocity r",
+    "velocity_r_within": "within takes",
     "delay_mean_ms": "delay mean",
     "delay_p95_ms": "p95",
 }

@@ -32,6 +32,29 @@ def train(
     typer.echo(f"wrote {build(chosen, run, models)}")
 
 
+@commands.command()
+def loudness(
+    config: Annotated[Path, typer.Option(help="Names pianos and performances.")] = CONFIGS / "audio.toml",
+    pianos: Annotated[Path | None, typer.Option(help="Folder of sampled pianos (SFZ folders).")] = None,
+    performances: Annotated[Path | None, typer.Option(help="Folder of MIDI performances.")] = None,
+    excerpts: Annotated[int, typer.Option(min=4, help="Training excerpts.")] = 400,
+) -> None:
+    """Fit how loudness becomes velocity: prints the constants of ivories.audio.loudness."""
+    from ivories_training.audio import loudness as loud
+    from ivories_training.audio import settings as experiment
+
+    chosen = experiment.adjusted(experiment.load(config), pianos, performances, None)
+    found = loud.fit(loud.material(chosen, "train", excerpts))
+    for line in found.lines():
+        typer.echo(line)
+    for name, strength in (("clean", 0.0), ("rooms and noise", 1.0)):
+        unseen = loud.material(chosen, "validation", max(2, excerpts // 8), (strength,))
+        told = found.velocity(unseen)
+        for column, age in enumerate(loud.AGES):
+            pooled, within = loud.correlations(told[:, column], unseen)
+            typer.echo(f"{name}, {age} hops after the onset: r {pooled:.3f}, within takes {within:.3f}")
+
+
 def evaluate(
     folder: Annotated[
         Path | None, typer.Argument(help="Recordings with MIDI files of the same names.")

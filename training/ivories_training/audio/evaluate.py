@@ -19,7 +19,7 @@ from ivories_training.audio import conditions, peers
 from ivories_training.audio.card import FALSE_NOTES, audio_card
 from ivories_training.audio.frontier import FrontierPoint
 from ivories_training.audio.frontier import measure as measure_frontier
-from ivories_training.audio.judged import decide
+from ivories_training.audio.judged import decide, decide_in_turn
 from ivories_training.audio.listener import Listener
 from ivories_training.audio.measures import Row, row
 from ivories_training.audio.parts import Part, by_chord, by_register
@@ -30,6 +30,8 @@ from ivories_training.thresholds import track
 RECORDINGS: Final = "all recordings"
 RENDERED: Final = "rendered, "
 """and a condition"""
+ONE_INSTRUMENT: Final = RENDERED + "one instrument"
+"""One piano and one distance for all pieces, heard in turn: what the scale of velocities is learned for"""
 IN_PARTS: Final = "balanced"
 """Policy whose notes are split by register and chord size"""
 SILENT_SECONDS: Final = 20.0
@@ -108,6 +110,13 @@ def run(listener: Listener, settings: Settings, wanted: Wanted, say: Say = lambd
             _add_rest(report, name, takes, policies, wanted, say)
             if wanted.folder is None:  # large networks take minutes per minute: recordings say more
                 _add_peers(report, name, takes, found, say)
+    if drawn:
+        say(f"hearing: {ONE_INSTRUMENT}")
+        takes = rendered(listener, excerpts(settings, wanted.excerpts, installed=True), conditions.CLEAN)
+        report.rows += [
+            row(ONE_INSTRUMENT, policy, decide_in_turn(takes, thresholds))
+            for policy, thresholds in policies.items()
+        ]
     say("hearing what is no piano")
     report.false_notes = false_notes(listener, policies, SILENT_SECONDS)
     return report
@@ -165,6 +174,7 @@ _KEPT: Final = (
     "f1_velocity",
     "frame_f1",
     "velocity_r",
+    "velocity_r_within",
     "delay_mean_ms",
     "delay_p95_ms",
 )

@@ -5,7 +5,7 @@ trainer never waits and several epochs are cheap.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,15 @@ from ivories.audio.frontend import AudioFrontEnd
 from ivories_training.audio.labels import HOP_S
 from ivories_training.audio.room import Recorder
 from ivories_training.audio.sample_bank import RATE, Float32, SampleBank
-from ivories_training.audio.synthesizer import synthesize
+from ivories_training.audio.synthesizer import Touch, synthesize
 from ivories_training.invention import invent
 from ivories_training.performances import NOTE, Performance
 
 PREROLL_S = 1.0
 """Sound before the excerpt, so that the level is set and old notes ring"""
 NOTHING = np.zeros(0, NOTE)
+INSTALLED_RANGE_DB, INSTALLED_GAIN = 34.0, 0.5
+"""Loudness between velocity 0 and 127, and share of the dry sound's level, where nothing of it is drawn"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class ExcerptConfig:
     """Tuning is drawn within this of A = 440 Hz"""
     tempo: float = 0.2
     """Tempo is drawn within this share of the performance's own"""
+    installed: bool = False
+    """A velocity is equally loud in all excerpts, as where piano and microphone stay"""
 
 
 class ExcerptMaker:
@@ -83,10 +87,17 @@ class ExcerptMaker:
         speed = 2 ** (rng.uniform(-1, 1) * self.config.cents / 1200)  # > 1: resampled upwards in pitch
         played = self._draw(rng, speed)
         bank = self.banks[rng.choice(len(self.banks), p=self.weights)]
-        dry = synthesize(_shifted(played, PREROLL_S * speed), bank, (length / RATE) * speed + 0.02, rng)
+        touch = Touch.draw(rng)
+        if self.config.installed:
+            touch = replace(touch, range_db=INSTALLED_RANGE_DB)
+        moved = _shifted(played, PREROLL_S * speed)
+        dry = synthesize(moved, bank, (length / RATE) * speed + 0.02, rng, touch)
         tuned = soxr.resample(dry, RATE, RATE / speed, quality="MQ")[:length]
         tuned = np.pad(tuned, (0, length - len(tuned)))
-        return self.recorder.record(tuned, rng, self.config.strength), played.stretched(1 / speed)
+        recorded = self.recorder.record(tuned, rng, self.config.strength)
+        if self.config.installed:
+            recorded *= np.float32(INSTALLED_GAIN * _effective(tuned) / (_effective(recorded) + 1e-9))
+        return recorded, played.stretched(1 / speed)
 
     def features(self, index: int) -> tuple[NDArray[np.int8], Performance]:
         """Return (hops, 291, 3) int8 and what was played, times relative to hop 0."""
@@ -113,6 +124,10 @@ class ExcerptMaker:
         velocity = cut.notes["velocity"] * rng.uniform(0.7, 1.25) + rng.uniform(-12, 12)
         cut.notes["velocity"] = np.clip(np.round(velocity), 5, 127)
         return cut
+
+
+def _effective(samples: Float32) -> float:
+    return float(np.sqrt(np.mean(np.square(samples))))
 
 
 def _shifted(played: Performance, by_s: float) -> Performance:

@@ -12,7 +12,7 @@ from ivories.datatypes import NoteEvent, NoteKind, Origin
 from ivories.report import notes_of_events
 from ivories.scoring import NoteScores, matched_pairs, score_notes
 from ivories_training.audio.takes import Take
-from ivories_training.thresholds import track
+from ivories_training.thresholds import alone, follow, track
 
 Notes = NDArray[np.void]
 TOGETHER_S: Final = 0.03
@@ -69,8 +69,21 @@ class Judged:
 
 
 def decide(take: Take, thresholds: Sequence[float]) -> Judged:
-    """Run the device's tracker over a take, by ear alone."""
-    events = track(take.evidence, Origin.AUDIO, thresholds)
+    """Run the device's tracker over a take, by ear alone, at an instrument that it does not know."""
+    return _judged(take, track(take.evidence, Origin.AUDIO, thresholds))
+
+
+def decide_in_turn(takes: Sequence[Take], thresholds: Sequence[float]) -> list[Judged]:
+    """Run it over takes of one instrument, each with the scale of velocities that those before it taught."""
+    judged, touch = [], None
+    for take in takes:
+        tracker = alone(Origin.AUDIO, thresholds, touch)
+        judged.append(_judged(take, follow(take.evidence, tracker)))
+        touch = tracker.touch
+    return judged
+
+
+def _judged(take: Take, events: Sequence[NoteEvent]) -> Judged:
     return Judged(take, notes_of_events(events), np.array(list(_pedal_down(events))).reshape(-1, 2))
 
 
@@ -112,12 +125,17 @@ def joined(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.concatenate([np.zeros(0), *parts])
 
 
-def velocity_r(right: Iterable[tuple[Judged, NDArray[np.int_]]]) -> float:
-    """Return Pearson's r of true and told velocity over pairs (N, 2) of several takes; NaN below three."""
+def velocity_r(right: Iterable[tuple[Judged, NDArray[np.int_]]], *, within: bool = False) -> float:
+    """Return Pearson's r of true and told velocity over pairs (N, 2) of several takes; NaN below three.
+
+    ``within``: every take's own means are taken off. Takes that were recorded at different levels can be
+    compared in no other way.
+    """
     true, told = [np.zeros(0)], [np.zeros(0)]
     for judged, pairs in right:
-        true.append(judged.truth["velocity"][pairs[:, 0]])
-        told.append(judged.found["velocity"][pairs[:, 1]])
+        velocities = judged.truth["velocity"][pairs[:, 0]], judged.found["velocity"][pairs[:, 1]]
+        for kept, values in zip((true, told), velocities, strict=True):
+            kept.append(values - values.mean() if within and len(values) else values)
     a, b = np.concatenate(true), np.concatenate(told)
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan

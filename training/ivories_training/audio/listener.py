@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivories.audio.frontend import AudioFrontEnd
+from ivories.audio.loudness import KeyLoudness
 from ivories.clock import SECOND
 from ivories.datatypes import AudioBlock, Float32, Int8, KeyEvidence, Spectrum
 from ivories.inference.audio_model import AudioModel
@@ -55,10 +56,15 @@ class Listener:
         ]
 
     def follow(self, bins: Int8, level: NDArray[np.float32] | None = None) -> list[KeyEvidence]:
-        """Return the evidence of (T, 291, 3) int8 features; time 0 is the start of the first hop."""
+        """Return the evidence of (T, 291, 3) int8 features; time 0 is the start of the first hop.
+
+        Without their ``level`` (T,) dB nothing is known of loudness.
+        """
         self.model.reset()
+        loudness = KeyLoudness(self.frontend.spec)
         evidence: list[KeyEvidence] = []
         for i, frame in enumerate(bins):
-            loud = 0.0 if level is None else float(level[i])
-            evidence += self.model.push(Spectrum(frame, i, (i + 1) * self.hop_ns, loud))
+            spectrum = Spectrum(frame, i, (i + 1) * self.hop_ns, 0.0 if level is None else float(level[i]))
+            judged = self.model.push(spectrum)
+            evidence += judged if level is None else loudness.enter(spectrum, judged)
         return evidence

@@ -50,7 +50,9 @@ class Row:
     frame_f1: float
     """Sounding keys, hop by hop"""
     velocity_r: float
-    """Pearson, over the right notes"""
+    """Pearson, over the right notes of all takes"""
+    velocity_r_within: float
+    """The same with each take's own means taken off: how dynamics are told where the level is not known"""
     error_median_ms: float
     """|told - true| onset time"""
     error_p95_ms: float
@@ -88,6 +90,7 @@ def row(name: str, policy: str, judged: Sequence[Judged]) -> Row:
         f1_velocity=_pooled(judged, "f1_velocity"),
         frame_f1=_frame_f1(judged),
         velocity_r=velocity_r((j, j.right) for j in judged),
+        velocity_r_within=velocity_r(((j, j.right) for j in judged), within=True),
         error_median_ms=percentile(error, 50),
         error_p95_ms=percentile(error, 95),
         delay_mean_ms=mean(late),

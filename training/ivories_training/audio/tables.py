@@ -69,12 +69,14 @@ def time_table(rows: Sequence[Row]) -> Table:
 def errors_table(rows: Sequence[Row]) -> Table:
     """Where it errs."""
     table = columns.table(
-        "Octaves among the false notes; recall of repeats within 0.4 s and of chords of five and more; pedal",
+        "Octaves among the false notes; recall of repeats within 0.4 s and of chords of five and more;\n"
+        "velocity r with each take's own means taken off; pedal",
         ("material", "policy"),
-        ("octave share", "repeats", "chords", "pedal down F1", "pedal up F1"),
+        ("octave share", "repeats", "chords", "vel. r in takes", "pedal down F1", "pedal up F1"),
     )
     for r in rows:
-        shares = (r.octave_share, r.repeat_recall, r.chord_recall, r.pedal_on_f1, r.pedal_off_f1)
+        shares = (r.octave_share, r.repeat_recall, r.chord_recall, r.velocity_r_within)
+        shares += (r.pedal_on_f1, r.pedal_off_f1)
         table.add_row(r.name, r.policy, *(columns.score(v, 2) for v in shares))
     return table
 

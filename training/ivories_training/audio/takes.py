@@ -87,15 +87,17 @@ class Excerpt:
     """of ``played`` that were rendered"""
 
 
-def excerpts(settings: Settings, count: int) -> list[Excerpt]:
+def excerpts(settings: Settings, count: int, *, installed: bool = False) -> list[Excerpt]:
     """Render ``count`` excerpts of the test split, without room, microphone or noise.
+
+    ``installed``: the same playing, with velocities equally loud in all of them.
 
     Raises:
         SourceError: the test piano or the folder of performances is missing.
     """
     if not count:
         return []
-    dry = replace(settings.excerpts, strength=0.0, background=0.0, invented=0.0)
+    dry = replace(settings.excerpts, strength=0.0, background=0.0, invented=0.0, installed=installed)
     drawn = maker(msgspec.structs.replace(settings, excerpts=dry), "test")
     return [Excerpt(number, *drawn.sound(number), dry.seconds) for number in range(count)]
 
