@@ -31,7 +31,7 @@ for purpose in "$@"; do
     # What nobody wants on a workstation only because of a test: an ssh server listens. And the shell's critic.
     ci) wanted="$wanted openssh-server shellcheck" ;;
     # A whole machine, built from Debian's packages and emulated.
-    hil) wanted="$wanted mmdebstrap e2fsprogs fakeroot qemu-system-x86 qemu-utils openssh-client" ;;
+    hil) wanted="$wanted mmdebstrap e2fsprogs fakeroot xz-utils qemu-system-x86 qemu-utils openssh-client" ;;
     *) echo "packages.sh: unknown purpose $purpose" >&2; exit 2 ;;
   esac
 done

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from hil.guest import Guest
+from hil.laptop import SPEAKER
 from hil.piano import PROJECT, TOOLS, Piano, tell, write_take
 
 WORK = PROJECT / "build/hil"
-REUSE = bool(os.environ.get("REUSE"))
-"""Go on with the machine of the last run, as it was deployed to"""
+FIRST = WORK / "first"
+"""Folder of the machine that Ivories is deployed to"""
+COPY = os.environ.get("COPY", "")
+"""Take a copy of that machine, in a folder of this name, in place of preparing one"""
 
 # What the owner of this piano has changed in /etc/ivories/ivories.toml.
 SETTINGS = {
@@ -29,16 +32,17 @@ SETTINGS = {
 def pytest_collection_modifyitems(items):
     """Give emulation its time: the first test prepares the machine."""
     for item in items:
-        item.add_marker(pytest.mark.timeout(1800))
+        item.add_marker(pytest.mark.timeout(7200))
 
 
 @pytest.fixture(scope="session")
 def work():
-    """Folder of this run; what the last one left in it goes, unless the same machine shall go on."""
-    folder = WORK / "run"
-    if not REUSE:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Folder of this run; what the last one left in it goes."""
+    folder = WORK / COPY if COPY else FIRST
+    if COPY and not (FIRST / "ready").exists():
+        pytest.exit(f"there is no machine in {FIRST} to copy: make hil SHORT=1", 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     return folder
 
 
@@ -50,10 +54,10 @@ def take(work):
 
 @pytest.fixture(scope="session")
 def machine(work):
-    """A bare Debian, started."""
+    """A bare Debian, or what became of one, started."""
     image = WORK / "amd64"
     subprocess.run(["sh", Path(__file__).parent / "image.sh", image], check=True)
-    guest = Guest(image, work / "disk.qcow2", work)
+    guest = Guest(image, work / "disk.qcow2", work, FIRST / "disk.qcow2" if COPY else None)
     tell(f"{guest.accelerator}: answers after {guest.start():.0f} s")
     yield guest
     guest.switch_off()
@@ -62,22 +66,32 @@ def machine(work):
 @pytest.fixture(scope="session")
 def piano(machine, work, take):
     """The machine prepared, configured, deployed to, and playing."""
-    piano = Piano(machine, work / "key", os.environ.get("MODELS", PROJECT / "models"))
+    piano = Piano(machine, FIRST / "key", os.environ.get("MODELS", PROJECT / "models"))
+    if not COPY:
+        _deploy(piano, take)
+    piano.settle()
+    yield piano
+    if not COPY:
+        machine.switch_off()
+        (work / "ready").touch()
+
+
+def _deploy(piano, take):
+    machine = piano.guest
     machine.run(f"sudo mkdir -p {TOOLS}")
     for file in (take, PROJECT / "tests/port_receiver.py", Path(__file__).parent / "laptop.py"):
         machine.put(file, f"{TOOLS}/{file.name}")
-    if REUSE:
-        piano.settle()
-        return piano
     piano.said_at_install = piano.release("install")
     text = "".join(
         f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
         for section, settings in SETTINGS.items()
     )
     machine.put(text.encode(), "/etc/ivories/ivories.toml")
+    # Somebody plays meanwhile: a microphone that hears nothing at all is muted, says the release's doctor.
+    player = f"while aplay -q -D {SPEAKER} {piano.take}; do :; done"
+    machine.run(f"nohup sh -c '{player}' >/dev/null 2>&1 </dev/null & echo")
     piano.said_at_deploy = piano.release("deploy")
-    piano.settle()
-    return piano
+    machine.run("pkill -f '^sh -c while aplay'; pkill aplay || true")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -90,6 +104,6 @@ def pytest_runtest_makereport(item, call):
             journal = guest.run("sudo journalctl -b --no-pager -n 400")
         except Exception as error:  # it must not hide the failure itself
             journal = f"{error}\n{guest.last_words()}"
-        (WORK / "run" / f"{item.name}.journal").write_text(journal)
+        (guest.console.parent / f"{item.name}.journal").write_text(journal)
         report.sections.append(("the machine's journal", journal[-4000:]))
     return report

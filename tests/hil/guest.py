@@ -9,6 +9,7 @@ import os
 import shlex
 import socket
 import subprocess
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import Final
 HOST: Final = "piano"
 """What ssh calls the machine"""
 QEMU: Final = "qemu-system-x86_64"
-BOOT_S: Final = 240.0
-"""How long an emulated machine may take until it answers"""
+BOOT_S: Final = 1200.0
+"""How long an emulated machine may take until it answers, on a host with other things to do"""
 _KVM_S: Final = 15.0
 # A CPU of a thousand million instructions per second of its own time, however slow it is emulated: what is in
 # time on such a machine is in time here, and takes longer to watch.
@@ -55,7 +56,8 @@ def accelerator(image: Path) -> tuple[str, ...]:
 
 def _machine(image: Path, kernel_words: str) -> list[str]:
     return [
-        "-M", "q35", "-cpu", "max", "-m", "1536", "-nodefaults", "-no-reboot", "-display", "none",
+        "-M", "q35,sata=off,smbus=off,i8042=off", "-cpu", "max", "-m", "1536",
+        "-nodefaults", "-no-reboot", "-display", "none",
         "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
         "-append", f"console=ttyS0 root=/dev/vda rw {kernel_words}",
     ]  # fmt: skip
@@ -68,18 +70,21 @@ class Guest:
         image: folder that image.sh filled.
         disk: of this machine; made when it does not exist.
         scratch: folder for the console's log and what ssh needs.
+        origin: disk of another machine, switched off, that this one's starts from; None: the image's.
     """
 
-    def __init__(self, image: Path, disk: Path, scratch: Path) -> None:
+    def __init__(self, image: Path, disk: Path, scratch: Path, origin: Path | None = None) -> None:
         self.disk, self.console = disk, scratch / "console.log"
         self.starts = 0
         self._image, self._scratch = image, scratch
+        self._line = tempfile.mkdtemp(prefix="hil")  # a socket's path must be short
         self._process: subprocess.Popen[bytes] | None = None
         self.ssh = f"ssh -F {scratch}/ssh_config"
         """The command that reaches it as host ``piano``"""
         if not disk.exists():
-            below = image.resolve() / "disk.img"
-            _call(f"qemu-img create -q -f qcow2 -F raw -b {below} {disk}")
+            below = origin.resolve() if origin else image.resolve() / "disk.img"
+            kind = "qcow2" if origin else "raw"
+            _call(f"qemu-img create -q -f qcow2 -F {kind} -b {below} {disk}")
 
     @property
     def accelerator(self) -> str:
@@ -98,6 +103,7 @@ class Guest:
         with self.console.open("ab") as log:
             log.write(f"\n=== start {self.starts}\n".encode())
             log.flush()
+            said_before = log.tell()
             self._process = subprocess.Popen(
                 [QEMU, *options, *_machine(self._image, "quiet"),
                  "-smp", "2" if "kvm" in options else "1",  # counted instructions are those of one CPU
@@ -110,13 +116,14 @@ class Guest:
         while time.monotonic() < begin + BOOT_S:
             if self._process.poll() is not None:
                 raise GuestError(f"QEMU ended with {self._process.returncode}:\n{self.last_words()}")
-            with contextlib.suppress(GuestError):
-                self.run("true", timeout=30)
+            # Not by trying: a connection to a machine that starts is taken and left to wait.
+            if b"ssh answers" in self.console.read_bytes()[said_before:]:
+                self.run("true")
                 return time.monotonic() - begin
-            time.sleep(0.5)
+            time.sleep(0.2)
         raise GuestError(f"the machine does not answer after {BOOT_S:.0f} s:\n{self.last_words()}")
 
-    def run(self, command: str, content: bytes = b"", timeout: float = 120.0) -> str:
+    def run(self, command: str, content: bytes = b"", timeout: float = 600.0) -> str:
         """Return what a shell command of the account pi prints; raises GuestError when it fails."""
         call = [*shlex.split(self.ssh), HOST, command]
         try:
@@ -133,7 +140,7 @@ class Guest:
         data = content if isinstance(content, bytes) else content.read_bytes()
         self.run(f"sudo tee {shlex.quote(target)} >/dev/null", data)
 
-    def wait_for(self, command: str, seconds: float = 120.0) -> float:
+    def wait_for(self, command: str, seconds: float = 900.0) -> float:
         """Return after how many seconds ``command`` succeeded; raises GuestError with its last failure."""
         begin = time.monotonic()
         while True:
@@ -152,15 +159,17 @@ class Guest:
             self._process.kill()
             self._process.wait()
             self._process = None
+            # The connection's local end may not have noticed yet.
+            subprocess.run([*shlex.split(self.ssh), "-O", "exit", HOST], capture_output=True, check=False)
 
     def switch_off(self) -> None:
-        """Let it shut down in order, for at most half a minute."""
+        """Let it shut down in order, for at most five minutes."""
         if self._process is None:
             return
         with contextlib.suppress(GuestError):
             self.run("sudo systemctl poweroff")
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(30)
+            self._process.wait(300)
         self.cut_power()
 
     def last_words(self) -> str:
@@ -172,7 +181,9 @@ class Guest:
             "HostName": "127.0.0.1", "Port": port, "User": "pi",
             "IdentityFile": self._image.resolve() / "key",
             "IdentitiesOnly": "yes", "UserKnownHostsFile": self._scratch / "known", "HostKeyAlias": HOST,
-            "StrictHostKeyChecking": "accept-new", "ConnectTimeout": 20, "LogLevel": "ERROR",
+            "StrictHostKeyChecking": "accept-new", "ConnectTimeout": 300, "LogLevel": "ERROR",
+            # One connection for all commands: to agree on its keys is a second's work there.
+            "ControlMaster": "auto", "ControlPersist": "yes", "ControlPath": f"{self._line}/%p",
         }  # fmt: skip
         lines = [f"Host {HOST}", *(f"  {name} {value}" for name, value in options.items())]
         (self._scratch / "ssh_config").write_text("\n".join(lines) + "\n")

@@ -14,7 +14,7 @@ suite=${SUITE:-bookworm}
 asked=$(sed -n 's/^ *wanted="\([a-z0-9 .+-]*\)"$/\1/p' "$install")
 [ -n "$asked" ] || { echo "image.sh: $install no longer says which packages it wants" >&2; exit 1; }
 
-for program in mmdebstrap mkfs.ext4 ssh-keygen; do
+for program in mmdebstrap mkfs.ext4 ssh-keygen xz; do
   command -v $program >/dev/null || PATH=$PATH:/usr/sbin
   command -v $program >/dev/null || { echo "image.sh: $program is not installed" >&2; exit 1; }
 done
@@ -51,10 +51,15 @@ printf '%s\n' '[Match]' 'Name=en*' '[Network]' Address=10.0.2.15/24 LinkLocalAdd
 chroot . systemctl -q enable systemd-networkd
 chroot . systemctl -q mask systemd-networkd-wait-online.service systemd-timesyncd.service apt-daily.timer \
   apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service \
-  systemd-pstore.service
+  systemd-pstore.service systemd-rfkill.socket getty-static.service getty.target alsa-restore.service \
+  proc-sys-fs-binfmt_misc.automount systemd-binfmt.service
+chroot . systemctl -q set-default multi-user.target
 # The board: a USB device port whose cable leads to a USB host of its own; a sound card that hears what it plays.
 printf '%s\n' dummy_hcd snd-aloop >etc/modules-load.d/board.conf
 echo 'options snd-aloop pcm_substreams=1' >etc/modprobe.d/board.conf
+# What an emulated processor says it has, and tests itself with at every start.
+printf 'blacklist %s\n' aesni_intel ghash_clmulni_intel sha512_ssse3 crct10dif_pclmul crc32_pclmul \
+  pcspkr edac_mce_amd kvm_amd >>etc/modprobe.d/board.conf
 # The first account of a Pi: no password, and sudo.
 chroot . useradd --create-home --shell /bin/bash pi
 echo 'pi ALL=(ALL) NOPASSWD: ALL' >etc/sudoers.d/pi
@@ -62,6 +67,17 @@ mkdir -m 700 home/pi/.ssh
 cp "$KEY" home/pi/.ssh/authorized_keys
 chroot . chown -R pi:pi home/pi/.ssh
 printf '%s\n' 'UseDNS no' 'PrintMotd no' >etc/ssh/sshd_config.d/board.conf
+# Tells on the console when there is somebody to talk to.
+cat >etc/systemd/system/answers.service <<'UNIT'
+[Unit]
+After=ssh.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo "ssh answers" >/dev/console'
+[Install]
+WantedBy=multi-user.target
+UNIT
+chroot . systemctl -q enable answers.service
 # PAM's session modules cost a slow machine a second per call and give nothing here.
 sed -i '/pam_systemd\|pam_motd\|pam_mail\|pam_lastlog/d' etc/pam.d/sshd etc/pam.d/common-session
 HOOK
@@ -81,6 +97,13 @@ truncate -s 6G "$work/disk.img"
 $as_root sh -eu -c 'mkdir "$0/root" && tar -C "$0/root" --exclude="./dev/*" -xf "$0/root.tar" &&
   mkfs.ext4 -q -F -d "$0/root" "$0/disk.img" && cp "$0"/root/boot/vmlinuz-* "$0/vmlinuz" &&
   cp "$0"/root/boot/initrd.img-* "$0/initrd.img"' "$work"
+# QEMU starts an unpacked kernel, too, and an emulated processor takes long to unpack one.
+packed=$(LC_ALL=C grep -obUaPm 1 '\xfd7zXZ\x00' "$work/vmlinuz" | head -n 1 | cut -d : -f 1)
+if [ -n "$packed" ]; then
+  # It complains of what follows the kernel in that file.
+  tail -c "+$((packed + 1))" "$work/vmlinuz" | xz -dcq >"$work/vmlinux" 2>/dev/null || true
+  if [ "$(head -c 4 "$work/vmlinux" | tail -c 3)" = ELF ]; then mv "$work/vmlinux" "$work/vmlinuz"; fi
+fi
 
 mv "$work/disk.img" "$work/vmlinuz" "$work/initrd.img" "$work/key" "$folder/"
 echo "$recipe" >"$folder/recipe"

@@ -35,7 +35,7 @@ class Piano:
         assert done.returncode == 0, said
         return said
 
-    def laptop(self, timeout=600, **plan):
+    def laptop(self, timeout=3000, **plan):
         """Carry out a plan of laptop.py and return its report."""
         words = json.dumps({"take": self.take, **plan}).replace("'", "'\\''")
         said = self.guest.run(f"sudo python3 {TOOLS}/laptop.py '{words}'", timeout=timeout)
@@ -43,7 +43,7 @@ class Piano:
         tell(report | {"onsets": len(report["onsets"])})
         return report
 
-    def settle(self, seconds=180):
+    def settle(self, seconds=1800):
         """Wait until the service plays."""
         return self.guest.wait_for("sudo systemctl is-active --quiet ivories.service", seconds)
 

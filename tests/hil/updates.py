@@ -22,24 +22,27 @@ CUTS = (
     "receive and verify", "make the environment", "switch", "restart the service", "wait until it is healthy",
 )  # fmt: skip
 PROGRAM = "/usr/local/sbin/ivories-release"
-# What follows the making of an environment meets a copy of the running one: on an emulated CPU pip takes
-# minutes.
+# What follows the making of an environment meets a copy of the running one, all but its scripts being links:
+# on an emulated CPU pip takes minutes.
 COPY = f"{TOOLS}/copy-environment"
 COPIER = """#!/bin/sh
 set -eu
-cp -a /opt/ivories/current/venv "$1"
+cp -al /opt/ivories/current/venv "$1"
 find "$1/bin" -type f -exec sed -i "1s|^#!.*/venv/bin/|#!$1/bin/|" {} +
 """
 
 
 @pytest.fixture(scope="session")
 def parts(piano, work):
-    """What every release of these tests consists of: wheel, other wheels, models, facts of the machine."""
+    """What every release of these tests consists of: wheel, other wheels, models, facts of the machine.
+
+    One other wheel will do, as none is unpacked.
+    """
     piano.guest.put(COPIER.encode(), COPY)
     piano.guest.run(f"sudo chmod 755 {COPY}")
     facts = json.loads(piano.guest.run(f"sudo {PROGRAM} facts"))
     wheel = pack.build_wheel(work / "wheel", facts["machine"])
-    others = pack.fetch_dependencies(wheel, work / "others", facts)
+    others = [pack.build_microphone_library(work / "others", facts)]
     models = pack.find_models(Path(piano.models))
     return wheel, others, models, facts
 
