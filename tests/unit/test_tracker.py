@@ -53,6 +53,32 @@ def test_repeated_notes_are_separate_and_offsets_come_first():
     assert events[1].t_ns < events[2].t_ns
 
 
+def test_a_trill_seen_ahead_of_its_sound_is_told_once_each():
+    """What the grid still holds of the stroke before must not start the key again."""
+    strokes = [(39, (500 + 130 * i) * MILLISECOND, (570 + 130 * i) * MILLISECOND) for i in range(6)]
+    tracker = Tracker(SETTINGS)
+    events = [e for f in range(90) for e in tracker.push(video_evidence(f, strokes, strength=9.5))]
+    told = [e.t_ns for e in onsets(events)]
+    assert len(told) == len(strokes)
+    assert np.abs(np.array(told) - [s[1] for s in strokes]).max() < FRAME_NS
+
+
+def test_a_key_that_stayed_down_is_not_struck_again():
+    """The ear alone takes a wobbling string for a second stroke; an eye that sees the key knows better."""
+    wobble = [(39, 50, 120), (39, 80, 120)]
+    strength = (8.5, 8.5, 11.0)
+    alone = listen(Tracker(SETTINGS), wobble, 110, strength=strength)
+    assert len(onsets(alone)) == 2
+    tracker, events, frame = Tracker(SETTINGS), [], 0
+    for hop in range(110):
+        while frame * FRAME_NS <= hop * HOP_NS:
+            stroke = (39, 500 * MILLISECOND, 1200 * MILLISECOND)
+            events += tracker.push(video_evidence(frame, [stroke], strength=4.5))
+            frame += 1
+        events += tracker.push(audio_evidence(hop, wobble, strength=strength))
+    assert len(onsets(events)) == 1
+
+
 def test_eye_and_ear_together_are_surer_than_each():
     notes_ns = [(39, 500 * MILLISECOND, 900 * MILLISECOND)]
     tracker = Tracker(SETTINGS)
@@ -137,6 +163,7 @@ def test_no_key_ever_starts_twice_or_ends_twice(seed, spread):
     tracker = Tracker(SETTINGS)
     down: set[int] = set()
     last_t = dict.fromkeys(range(KEYS), -1)
+    last_onset = dict.fromkeys(range(KEYS), -10 * HOP_NS)
     for hop in range(60):
         evidence = KeyEvidence(
             Origin.AUDIO, (hop + 1) * HOP_NS, HOP_NS, tuple(h * HOP_NS for h in AUDIO_HORIZONS),
@@ -150,6 +177,8 @@ def test_no_key_ever_starts_twice_or_ends_twice(seed, spread):
             last_t[event.key] = event.t_ns
             if event.kind is NoteKind.ONSET:
                 assert event.key not in down
+                assert event.t_ns - last_onset[event.key] >= 3 * HOP_NS, "one onset is told once"
+                last_onset[event.key] = event.t_ns
                 assert 1 <= event.velocity <= 127
                 down.add(event.key)
             else:

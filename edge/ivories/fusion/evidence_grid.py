@@ -20,7 +20,7 @@ BINS: Final = 96
 """The grid reaches 0.96 s: the largest horizon, plus prediction, plus room for a late sensor."""
 
 
-_BLIND: Final = {Origin.AUDIO: 0.03, Origin.VIDEO: 0.3}
+_BLIND: Final = {Origin.AUDIO: 0.03, Origin.VIDEO: 0.1}
 """Probability that a sensor misses an onset whatever it usually sees or hears."""
 
 
