@@ -203,7 +203,7 @@ class Tracker:
         return log_odds if self._key_prior is None else log_odds + self._key_prior.bias(t_ns)
 
     def _held_back(self, t_ns: int) -> Float32:
-        """(K,) log-odds against another onset of keys that are down: one that did not come up cannot strike."""
+        """(K,) log-odds against another onset of keys that are down: what stayed down cannot strike."""
         held = self._pressed * np.float32(_STRUCK_AGAIN if self._health.weights[Origin.AUDIO] > 0 else 0)
         if self._both:
             held += _STILL_DOWN * (self._pressed & self._filter.seen(t_ns) & (self._filter.pressed > 0))
