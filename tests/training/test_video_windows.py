@@ -1,15 +1,18 @@
 """Windows: the same bits as on the device, truth at the right horizon."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ivories.datatypes import VideoFrame
 from ivories.vision.calibration import from_corners
 from ivories.vision.strip import FRAMES, StripFrontEnd, StripSpec
+from ivories_training.video.balance import NEAR_MISS, ONSET, Balance
 from ivories_training.video.dataset import Music, load_shard, render_shard
 from ivories_training.video.network import NetworkConfig
 from ivories_training.video.sequences import AHEAD, BEFORE, rectified
-from ivories_training.video.windows import Assembler, Windows, WindowsConfig, sequence_targets
+from ivories_training.video.windows import Assembler, Windows, WindowsConfig, sequence_targets, window_kinds
 
 NETWORK = NetworkConfig()
 
@@ -72,6 +75,19 @@ def test_batches_are_drawn_where_keys_move(folder):
         [sequence_targets(load_shard(folder / "00000.npz"), i, NETWORK, 0)[..., :4].mean() for i in range(3)]
     )
     assert targets[..., :4].mean() > everywhere
+
+
+def test_balanced_draws_come_in_the_shares_asked_for(folder):
+    kinds = np.concatenate(window_kinds(load_shard(folder / "00000.npz"), radius=1))
+    assert {ONSET, NEAR_MISS} <= set(kinds.tolist()), "the sequences have both"
+    config = WindowsConfig(keys=88, per_sequence=1, balance=Balance(1.0, 0.0, 0.0, radius=1))
+    now = NETWORK.horizons.index(0)
+    _, onsets = Windows(folder, config, NETWORK, seed=1).batch(10)
+    assert (onsets[..., now].max(axis=(1, 2)) == 1).all()
+    config = replace(config, balance=Balance(0.0, 1.0, 0.0, radius=1))
+    _, near = Windows(folder, config, NETWORK, seed=1).batch(10)
+    assert (near[..., now] == 0).all()
+    assert (near[..., [now - 1, now + 1]].max(axis=(1, 2, 3)) == 1).all()
 
 
 def test_draws_follow_from_the_seed(folder):

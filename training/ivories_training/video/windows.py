@@ -1,6 +1,7 @@
 """Training examples: windows of five frames over a stretch of the keyboard, drawn where something happens."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ivories.keyboard import KEYS
 from ivories.native import StripFrontEnd as NativeStripFrontEnd
 from ivories.vision.strip import CHANNELS, FRAMES, StripSpec
+from ivories_training.video.balance import Balance, Kinds, kinds_of, members
 from ivories_training.video.dataset import Shard, load_shard, shards
 from ivories_training.video.network import OCTAVE, NetworkConfig
 from ivories_training.video.sequences import BEFORE
@@ -65,6 +67,8 @@ class WindowsConfig:
     invisible_weight: float = 0.15
     background_share: float = 0.25
     """of the examples, drawn anywhere; the others where keys move"""
+    balance: Balance | None = None
+    """Draw in these shares of onsets, near misses and quiet moments instead"""
 
 
 class Windows:
@@ -88,24 +92,29 @@ class Windows:
         if not self._paths:
             raise FileNotFoundError(f"no shards in {folder}: render some first")
 
+    def reseed(self, seed: Sequence[int]) -> None:
+        """Draw on from another seed: a training that goes on shall not see its first batches again."""
+        self._rng = np.random.default_rng(seed)
+
     def batch(self, size: int) -> tuple[Float32, Float32]:
         """Return inputs (size, 48, 12 * keys, 6) and targets with weights (size, 1, keys, 2 * C)."""
         config = self.config
         inputs, targets = [], []
         while len(inputs) < size:
-            shard, i = self._draw()
+            shard, i, among = self._draw()
             luma = self._changed(np.array(shard.luma[i]))
             strips = self._assembler.strips(luma, shard.t_ns[i])
             truth = sequence_targets(shard, i, self.network, config.invisible_weight)
             for _ in range(min(config.per_sequence, size - len(inputs))):
-                w, first = self._place(shard, i, len(strips))
+                w, first = self._place(shard, i, among)
                 columns = slice(12 * first, 12 * (first + config.keys))
                 inputs.append(strips[w, :, columns])
                 targets.append(truth[w, None, first : first + config.keys])
         scale = np.float32(1 / 64)
         return np.stack(inputs).astype(np.float32) * scale, np.stack(targets)
 
-    def _draw(self) -> tuple[Shard, int]:
+    def _draw(self) -> tuple[Shard, int, NDArray[np.int64]]:
+        """Return a shard, a sequence in it, and the windows of it that may be drawn."""
         self._draws += 1
         if self._draws % 200 == 0:
             self._paths = shards(self.folder)
@@ -114,27 +123,32 @@ class Windows:
             self._open[path] = load_shard(path)
             if len(self._open) > 400:
                 self._open.popitem(last=False)
-        shard = self._open[path]
-        return shard, int(self._rng.integers(len(shard.luma)))
+        shard, balance = self._open[path], self.config.balance
+        if balance is None:
+            count = shard.t_ns.shape[1] - FRAMES + 1
+            return shard, int(self._rng.integers(len(shard.luma))), np.arange(count)
+        found = members(window_kinds(shard, balance.radius), balance.draw(self._rng))
+        i = int(found[self._rng.integers(len(found)), 0])
+        return shard, i, found[found[:, 0] == i, 1]
 
-    def _place(self, shard: Shard, i: int, count: int) -> tuple[int, int]:
-        """Choose a window and a stretch of keys: mostly around onsets and moving keys."""
+    def _place(self, shard: Shard, i: int, among: NDArray[np.int64]) -> tuple[int, int]:
+        """Choose one of the windows ``among`` and a stretch of keys: mostly around onsets and moving keys."""
         rng, keys = self._rng, self.config.keys
         starts = np.arange(0, KEYS - keys + 1, OCTAVE)
         if rng.random() < self.config.background_share:
-            return int(rng.integers(count)), int(rng.choice(starts))
+            return int(rng.choice(among)), int(rng.choice(starts))
         onset = shard.onset[i] > 0
         depth = np.asarray(shard.depth[i], np.float32)
-        weight = np.zeros((count, len(starts)))
-        for w in range(count):
+        weight = np.zeros((len(among), len(starts)))
+        for row, w in enumerate(among):
             frame = w + FRAMES - 1
             near = onset[frame + BEFORE - 2 : frame + BEFORE + 2].any(0)
             moving = np.abs(depth[frame] - depth[frame - 1]) > 0.05
             score = 3.0 * near + 1.0 * moving + 0.15 * shard.pressed[i, frame]
             total = np.concatenate([[0], np.cumsum(score)])
-            weight[w] = 0.02 + total[starts + keys] - total[starts]
+            weight[row] = 0.02 + total[starts + keys] - total[starts]
         at = int(rng.choice(weight.size, p=(weight / weight.sum()).ravel()))
-        return at // len(starts), int(starts[at % len(starts)])
+        return int(among[at // len(starts)]), int(starts[at % len(starts)])
 
     def _changed(self, luma: UInt8) -> UInt8:
         """Change light, contrast and noise of a whole sequence, the same for all its frames."""
@@ -161,6 +175,13 @@ class Windows:
         if outside.any():
             luma[:, outside] = OUTSIDE
         return luma
+
+
+def window_kinds(shard: Shard, radius: int) -> list[Kinds]:
+    """Return the kinds (``balance``) of all windows of each sequence, by their newest frames."""
+    struck = (shard.onset > 0).any(axis=2)  # (S, BEFORE + F + AHEAD)
+    newest = slice(BEFORE + FRAMES - 1, BEFORE + shard.t_ns.shape[1])
+    return [kinds_of(row, radius)[newest] for row in struck]
 
 
 def sequence_targets(shard: Shard, i: int, network: NetworkConfig, invisible_weight: float) -> Float32:
