@@ -7,9 +7,10 @@ import importlib.util
 import os
 import subprocess
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NoReturn
 
-from ivories.errors import ConfigError
+from ivories.errors import ConfigError, IvoriesError
 
 EXPORT_BACKEND: Final = "tensorflow"
 
@@ -33,3 +34,17 @@ def run_module(module: str, *arguments: object, backend: str) -> None:
     done = subprocess.run(command, env=environment, check=False)  # noqa: S603
     if done.returncode:
         raise ConfigError(f"{module} {arguments[0]} failed (status {done.returncode}); see above")
+
+
+def as_stage(work: Callable[[], None]) -> NoReturn:
+    """Do one stage's ``work`` as a process: log to the terminal, end on a user's mistake with a sentence."""
+    from ivories_training.progress import log_to_terminal
+
+    log_to_terminal()
+    try:
+        work()
+    except IvoriesError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on from here, at most two minutes of work are lost")
+    sys.exit(0)

@@ -201,10 +201,15 @@ def quantized_layers(model: keras.Model) -> Iterator[FakeQuant | QuantConv2D]:
             yield layer
 
 
-def set_phase(model: keras.Model, phase: Phase) -> None:
-    """Switch all layers of ``model`` to ``phase`` and drop its traced functions."""
+def set_phase(model: keras.Model, phase: Phase, *, folded: bool = False) -> None:
+    """Switch all layers of ``model`` to ``phase`` and drop its traced functions.
+
+    ``folded``: weights to be loaded are those of convolutions that took in their batch normalization.
+    """
     for layer in quantized_layers(model):
         layer.phase = phase
+        if folded and isinstance(layer, QuantConv2D):
+            layer.folded = True
     model.train_function = model.test_function = model.predict_function = None
 
 

@@ -15,7 +15,8 @@ from ivories.inference.manifest import Manifest, Stream
 from ivories_training.audio import settings as settings_file
 from ivories_training.audio.card import audio_card
 from ivories_training.audio.settings import Settings
-from ivories_training.backends import EXPORT_BACKEND, run_module, training_backend
+from ivories_training.backends import EXPORT_BACKEND, as_stage, run_module, training_backend
+from ivories_training.checkpoint import claim, finished
 from ivories_training.performances import provenance
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def build(settings: Settings, run: Path, models: Path) -> Path:
     run.mkdir(parents=True, exist_ok=True)
     models.mkdir(parents=True, exist_ok=True)
     used = run / f"{settings.name}.toml"
+    claim(run, same=not used.is_file() or settings_file.load(used) == settings)
     settings_file.save(settings, used)
     for stage in STAGES:
         backend = EXPORT_BACKEND if stage == "export" else training_backend()
@@ -50,12 +52,16 @@ def run_stage(stage: str, settings: Settings, run: Path, models: Path) -> None:
         return
     from ivories_training.audio import train
 
-    if stage == "float":
-        train.train_float(settings, material, run)
-    elif stage == "quantized":
-        train.train_quantized(settings, material, run)
-    else:
+    if stage == "export":
         export_audio(settings, material, run, models)
+        return
+    weights = run / (train.FLOAT_WEIGHTS if stage == "float" else train.QUANTIZED_WEIGHTS)
+    if finished(weights, after=run / train.FLOAT_WEIGHTS):
+        log.info("%s is trained already; remove it to train again", weights)
+    elif stage == "float":
+        train.train_float(settings, material, run)
+    else:
+        train.train_quantized(settings, material, run)
 
 
 def export_audio(settings: Settings, material: Path, run: Path, models: Path) -> Manifest:
@@ -131,9 +137,8 @@ def _sources(settings: Settings) -> list[str]:
 def main() -> None:
     """Entry point of one stage's process."""
     stage, used, run, models = sys.argv[1:]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     run_stage(stage, settings_file.load(Path(used)), Path(run), Path(models))
 
 
 if __name__ == "__main__":
-    main()
+    as_stage(main)

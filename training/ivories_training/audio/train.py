@@ -5,24 +5,23 @@ the machine. A moving average of the weights is validated and kept.
 """
 
 import logging
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from ivories_training.audio.dataset import Batches
+from ivories_training.audio.feeder import Feeder
 from ivories_training.audio.network import AudioNetwork
 from ivories_training.audio.objective import Objective
 from ivories_training.audio.picking import best_f1
 from ivories_training.audio.settings import Settings
 from ivories_training.audio.warm_start import adopt
+from ivories_training.audio.weight_average import WeightAverage
+from ivories_training.checkpoint import Checkpoint, assign
+from ivories_training.progress import Journal
 from ivories_training.quantize import observe, standardize
 
 log = logging.getLogger(__name__)
@@ -34,39 +33,6 @@ WARM_UP = 0.04
 LOG_EVERY_S = 30.0
 VALIDATE_EVERY_S = 480.0
 CLIP_NORM = 5.0
-
-
-class WeightAverage:
-    """Exponential moving average of a model's trainable weights."""
-
-    def __init__(self, model: keras.Model, decay: float) -> None:
-        self.variables = list(model.trainable_variables)
-        self.decay = decay
-        self.values = [ops.convert_to_tensor(ops.convert_to_numpy(v)) for v in self.variables]
-        self.steps = 0
-
-    def update(self) -> None:
-        """Take in the present weights (faster at the start, when the average is young)."""
-        self.steps += 1
-        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        fresh = [ops.stop_gradient(v.value) for v in self.variables]
-        self.values = [keep * old + (1 - keep) * new for old, new in zip(self.values, fresh, strict=True)]
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Put the average into the model for the time of a ``with`` block."""
-        kept = [ops.convert_to_numpy(v) for v in self.variables]
-        self.copy()
-        try:
-            yield
-        finally:
-            for variable, value in zip(self.variables, kept, strict=True):
-                variable.assign(value)
-
-    def copy(self) -> None:
-        """Put the average into the model for good."""
-        for variable, value in zip(self.variables, self.values, strict=True):
-            variable.assign(ops.convert_to_numpy(value))
 
 
 def learning_rate(progress: float, highest: float) -> float:
@@ -94,31 +60,114 @@ def score(model: keras.Model, material: Batches, settings: Settings, excerpts: i
     }
 
 
-class _Feeder:
-    """Draws batches in a thread, two ahead."""
+class _Run:
+    """One stretch of training under way; see ``run``."""
 
-    def __init__(self, draw: Callable[[], Any]) -> None:
-        self.queue: queue.Queue[Any] = queue.Queue(2)
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self._run, args=(draw,), daemon=True)
-        self.thread.start()
+    def __init__(
+        self, model: keras.Model, settings: Settings, material: Path, highest_rate: float, save_to: Path
+    ) -> None:
+        c = settings.train
+        self.model, self.settings, self.save_to, self.highest_rate = model, settings, save_to, highest_rate
+        horizons, context = settings.network.horizons, settings.network.context
+        self.batches = Batches(material / "train", horizons, context)
+        self.validation = Batches(material / "validation", horizons, context)
+        self.objective = Objective(len(horizons), c.cold_hops)
+        self.optimizer = keras.optimizers.AdamW(
+            highest_rate, weight_decay=0.01, beta_2=0.99, global_clipnorm=CLIP_NORM
+        )
+        losses = {"keys": self.objective.keys, "pedal": self.objective.pedal}
+        model.compile(self.optimizer, loss=losses, jit_compile=False)
+        self.optimizer.build(model.trainable_variables)
+        self.average = WeightAverage(model, c.average_decay)
+        self.checkpoint = Checkpoint(save_to)
+        self.steps, self.spent_s = 0, 0.0
+        self.losses: list[float] = []
+        self._restore()
+        self.journal = Journal(save_to.parent, save_to.name.split(".", 1)[0])
 
-    def _run(self, draw: Callable[[], Any]) -> None:
-        while not self.stopped.is_set():
-            batch = draw()
-            while not self.stopped.is_set():
-                try:
-                    self.queue.put(batch, timeout=1.0)
-                    break
-                except queue.Full:
+    def train(self, minutes: float, seed: int, settled: bool) -> None:
+        """Until the minutes are over, or somebody wants it to stop."""
+        c = self.settings.train
+        rng = np.random.default_rng([seed, 3, self.steps] if self.steps else [seed, 3])
+        feeder = Feeder(lambda: self.batches.draw(rng, c.batch, c.hops))
+        logged = validated = time.monotonic()
+        start = logged - self.spent_s
+        try:
+            while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
+                rate = learning_rate(progress, self.highest_rate)
+                self.optimizer.learning_rate.assign(rate)
+                self.objective.set_progress(1.0 if settled else progress)
+                if not self._step(*next(feeder)):
                     continue
+                now = time.monotonic()
+                self.spent_s = now - start
+                self.journal.at(progress, f"step {self.steps} loss {self.losses[-1]:.3f}")
+                if now - logged > LOG_EVERY_S:
+                    self._tell(rate)
+                    logged = now
+                    self.batches.refresh()
+                    if (self.save_to.parent / "stop").exists():
+                        break
+                if now - validated > VALIDATE_EVERY_S:
+                    self._validate()
+                    validated = time.monotonic()
+                if self.checkpoint.due:
+                    self._keep()
+            self.journal.at(1.0, f"step {self.steps}")
+        finally:
+            self.journal.close()
+            feeder.stop()
 
-    def __next__(self) -> Any:
-        return self.queue.get(timeout=120)
+    def _step(self, spectrum: Any, keys: Any, pedal: Any) -> bool:
+        """Learn from one batch; return whether the loss was a number."""
+        result = self.model.train_on_batch(spectrum, {"keys": keys, "pedal": pedal})
+        loss = float(result[0] if isinstance(result, list | tuple) else result)
+        if not np.isfinite(loss):
+            log.warning("step %d: the loss is not finite; the averaged weights take over", self.steps)
+            self.average.copy()
+            return False
+        self.losses = [*self.losses[-59:], loss]
+        self.average.update()
+        self.steps += 1
+        return True
 
-    def stop(self) -> None:
-        self.stopped.set()
-        self.thread.join()
+    def _tell(self, rate: float) -> None:
+        c = self.settings.train
+        heard = self.steps * c.batch * c.hops / 100 / 3600
+        loss = float(np.mean(self.losses))
+        log.info(
+            "%5.1f min, step %d, loss %.4f, %.2f h heard (%.1fx real time), %.1f h of material",
+            self.spent_s / 60,
+            self.steps,
+            loss,
+            heard,
+            heard * 3600 / self.spent_s,
+            self.batches.hours,
+        )
+        self.journal.curve(self.steps, {"loss": loss, "learning rate": rate})
+
+    def _validate(self) -> None:
+        with self.average.applied():
+            scores = score(self.model, self.validation, self.settings)
+            self.model.save_weights(self.save_to)
+        log.info("validation %s", {k: round(v, 4) for k, v in scores.items()})
+        self.journal.curve(self.steps, {f"validation/{k}": v for k, v in scores.items()})
+
+    def _keep(self) -> None:
+        numbers = {"steps": self.steps, "spent_s": self.spent_s, "averaged": self.average.steps}
+        variables = [*self.model.variables, *self.optimizer.variables]
+        self.checkpoint.keep([*variables, *self.average.values], numbers)
+
+    def _restore(self) -> None:
+        live = [*self.model.variables, *self.optimizer.variables]
+        kept = self.checkpoint.restore([*live, *self.average.values])
+        if kept is None:
+            return
+        arrays, numbers = kept
+        assign(live, arrays[: len(live)])
+        self.average.restore(arrays[len(live) :], int(numbers["averaged"]))
+        self.steps, self.spent_s = int(numbers["steps"]), numbers["spent_s"]
+        log.info("goes on after %d steps, %.1f minutes", self.steps, self.spent_s / 60)
 
 
 def run(
@@ -136,65 +185,16 @@ def run(
 
     A ``settled`` model weighs its horizons equally from the start.
 
-    Weights are saved at every validation, so an interrupted run leaves its latest ones. A file ``stop``
-    beside them ends the run at the next log line.
+    Weights are saved at every validation, and the state of the run every other minute: an interrupted run
+    goes on where it was. A file ``stop`` beside them ends the run at the next log line.
     """
-    c = settings.train
-    rng = np.random.default_rng([seed, 3])
-    batches = Batches(material / "train", settings.network.horizons, settings.network.context)
-    validation = Batches(material / "validation", settings.network.horizons, settings.network.context)
-    objective = Objective(len(settings.network.horizons), c.cold_hops)
-    optimizer = keras.optimizers.AdamW(
-        highest_rate, weight_decay=0.01, beta_2=0.99, global_clipnorm=CLIP_NORM
-    )
-    model.compile(optimizer, loss={"keys": objective.keys, "pedal": objective.pedal}, jit_compile=False)
-    average = WeightAverage(model, c.average_decay)
-    feeder = _Feeder(lambda: batches.draw(rng, c.batch, c.hops))
-    start = logged = validated = time.monotonic()
-    losses: list[float] = []
-    steps, scores = 0, dict[str, float]()
-    try:
-        while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
-            optimizer.learning_rate.assign(learning_rate(progress, highest_rate))
-            objective.set_progress(1.0 if settled else progress)
-            spectrum, keys, pedal = next(feeder)
-            result = model.train_on_batch(spectrum, {"keys": keys, "pedal": pedal})
-            loss = float(result[0] if isinstance(result, list | tuple) else result)
-            if not np.isfinite(loss):
-                log.warning("step %d: the loss is not finite; the averaged weights take over", steps)
-                average.copy()
-                continue
-            losses.append(loss)
-            average.update()
-            steps += 1
-            now = time.monotonic()
-            if now - logged > LOG_EVERY_S:
-                heard = steps * c.batch * c.hops / 100 / 3600
-                log.info(
-                    "%5.1f min, step %d, loss %.4f, %.2f h heard (%.1fx real time), %.1f h of material",
-                    (now - start) / 60,
-                    steps,
-                    float(np.mean(losses[-60:])),
-                    heard,
-                    heard * 3600 / (now - start),
-                    batches.hours,
-                )
-                logged = now
-                batches.refresh()
-                if (save_to.parent / "stop").exists():
-                    break
-            if now - validated > VALIDATE_EVERY_S:
-                with average.applied():
-                    scores = score(model, validation, settings)
-                    model.save_weights(save_to)
-                log.info("validation %s", {k: round(v, 4) for k, v in scores.items()})
-                validated = time.monotonic()
-    finally:
-        feeder.stop()
-    average.copy()
+    course = _Run(model, settings, material, highest_rate, save_to)
+    course.train(minutes, seed, settled)
+    course.average.copy()
     model.save_weights(save_to)
-    scores = score(model, validation, settings, excerpts=24)
-    log.info("end of run, step %d: validation %s", steps, {k: round(v, 4) for k, v in scores.items()})
+    course.checkpoint.remove()
+    scores = score(model, course.validation, settings, excerpts=24)
+    log.info("end of run, step %d: validation %s", course.steps, {k: round(v, 4) for k, v in scores.items()})
     return scores
 
 

@@ -8,11 +8,20 @@ import logging
 import sys
 from pathlib import Path
 
+from ivories_training.backends import as_stage
+from ivories_training.checkpoint import finished
 from ivories_training.mappability import Report
 from ivories_training.performances import provenance
 from ivories_training.video.calibrate import finish
 from ivories_training.video.recipe import CARD, unseen_clips
-from ivories_training.video.train import VideoConfig, read_config, train, trained
+from ivories_training.video.train import (
+    FLOAT_WEIGHTS,
+    QUANTIZED_WEIGHTS,
+    VideoConfig,
+    read_config,
+    train,
+    trained,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +41,16 @@ def export_video(config: VideoConfig, run: Path, models: Path, performances: Pat
 def main() -> None:
     """Entry point of one stage's process."""
     stage, config_path, run, models, played = sys.argv[1:]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     config, folder = read_config(Path(config_path)), Path(run)
     if stage == "train":
-        train(config, folder / "data", folder, log.info)
+        if finished(folder / QUANTIZED_WEIGHTS, after=folder / FLOAT_WEIGHTS):
+            log.info("%s is trained already; remove its weights to train again", folder)
+        else:
+            train(config, folder / "data", folder, log.info)
     else:
         report = export_video(config, folder, Path(models), Path(played) if played else None)
         log.info("%s", report)
 
 
 if __name__ == "__main__":
-    main()
+    as_stage(main)

@@ -5,9 +5,7 @@ while training does: new shards join as they are finished.
 """
 
 import shutil
-import time
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,17 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ivories.errors import ConfigError
-from ivories_training.quantize import Phase, QuantConv2D, observe, quantized_layers, set_phase
+from ivories_training.checkpoint import Checkpoint, claim
+from ivories_training.loop import Lesson, Log, run_phase
+from ivories_training.quantize import Phase, observe, set_phase
+from ivories_training.schedule import PhaseConfig
 from ivories_training.video.dataset import every_sequence, shards
 from ivories_training.video.network import NetworkConfig, VideoNetwork
 from ivories_training.video.windows import Assembler, Windows, WindowsConfig, sequence_targets
 
 Float32 = NDArray[np.float32]
-Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class PhaseConfig:
-    """One stretch of training: ends after ``steps`` batches or ``minutes``, whichever comes first."""
-
-    steps: int = 20_000
-    minutes: float = 60.0
-    learning_rate: float = 1e-3
-    """falls to a fiftieth along a half cosine"""
-    batch: int = 16
-    precision: str = "mixed_bfloat16"
+FLOAT_WEIGHTS = "float.weights.h5"
+QUANTIZED_WEIGHTS = "quantized.weights.h5"
 
 
 @dataclass(frozen=True)
@@ -139,11 +129,12 @@ class Validation:
         ]
         return np.concatenate([np.asarray(ops.convert_to_numpy(ops.cast(p, "float32"))) for p in parts])[:, 0]
 
-    def report(self, model: keras.Model) -> dict[str, float]:
-        """Return cross-entropy (nats) and best F1 of each channel over visible keys."""
+    def report(self, model: keras.Model, loss: Any) -> dict[str, float]:
+        """Return the training ``loss``, and cross-entropy and best F1 of each channel over visible keys."""
         logits = self.logits(model)
         count = len(self.channels)
-        found = {}
+        tensors = (ops.convert_to_tensor(a[:, None]) for a in (self.targets, logits))
+        found = {"loss": float(loss(*tensors))}
         for c, name in enumerate(self.channels):
             used = self.targets[..., count + c] > 0
             truth, z = self.targets[..., c][used], logits[..., c][used]
@@ -161,45 +152,11 @@ def best_f1(truth: NDArray[np.bool_], logits: Float32) -> float:
     return float(np.max(2 * right / (np.arange(1, len(truth) + 1) + max(1, truth.sum()))))
 
 
-def run_phase(
-    model: keras.Model,
-    phase: PhaseConfig,
-    config: VideoConfig,
-    windows: Windows,
-    validation: Validation,
-    log: Log,
-) -> None:
-    """Train ``model``; afterwards it holds the running mean of its weights."""
-    optimizer = keras.optimizers.Adam(
-        phase.learning_rate, use_ema=True, ema_momentum=config.average, global_clipnorm=5.0
-    )
-    model.compile(optimizer=optimizer, loss={"keys": make_loss(config.network.channels, config.loss)})
-    began, total, step = time.monotonic(), 0.0, 0
-    while True:
-        progress = max(step / phase.steps, (time.monotonic() - began) / 60 / phase.minutes)
-        if progress >= 1:
-            break
-        warm = min(1.0, (step + 1) / 100)
-        rate = phase.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * progress)))
-        optimizer.learning_rate.assign(rate)
-        inputs, targets = windows.batch(phase.batch)
-        total += float(model.train_on_batch(inputs, {"keys": targets}))
-        step += 1
-        if step % config.check_every == 0:
-            scores = validation.report(model)
-            speed = step * phase.batch / (time.monotonic() - began)
-            text = [f"step {step}", f"{100 * progress:.0f} %", f"loss {total / config.check_every:.5f}"]
-            text += [f"{speed:.0f} windows/s", *(f"{k}={v:.4f}" for k, v in scores.items())]
-            log(" ".join(text))
-            total = 0.0
-    optimizer.finalize_variable_values(model.trainable_variables)
-    log(f"phase ends after {step} steps: {validation.report(model)}")
-
-
 def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> VideoNetwork:
     """Train from shards in ``data``/train and ``data``/validation; return the quantized network.
 
-    Weights are kept in ``run`` after each phase; on a second call the float phase is skipped.
+    Weights are kept in ``run`` after each phase, and the state of a phase while it runs: a second call skips
+    the float phase if it is over, and goes on where the first one was interrupted.
 
     Raises:
         ConfigError: the weights to start from are missing or those of another network.
@@ -210,7 +167,7 @@ def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> Video
     validation = Validation(data / "validation", config.network)
     windows = Windows(data / "train", config.windows, config.network, config.seed)
     log(f"{len(shards(data / 'train'))} shards to train on, {len(validation.inputs)} windows to check on")
-    kept = run / "float.weights.h5"
+    kept = run / FLOAT_WEIGHTS
     if not kept.is_file():
         keras.mixed_precision.set_global_policy(config.float_phase.precision)
         network = VideoNetwork(config.network)
@@ -219,17 +176,41 @@ def train(config: VideoConfig, data: Path, run: Path, log: Log = print) -> Video
         log(f"{model.count_params()} parameters")
         if config.start_from:
             _load(whole, Path(config.start_from).expanduser())
-        run_phase(model, config.float_phase, config, windows, _On(validation, whole), log)
-        whole.save_weights(kept)
+        run_phase(model, config.float_phase, _lesson(config, windows, validation, whole), kept, log)
+        _save(whole, kept)
     keras.mixed_precision.set_global_policy(config.quantized_phase.precision)
     network = VideoNetwork(config.network)
     model, whole = network.model(keep), network.model()
     whole.load_weights(kept)
     batches = (windows.batch(config.quantized_phase.batch)[0] for _ in range(30))
     observe(model, batches)
-    run_phase(model, config.quantized_phase, config, windows, _On(validation, whole), log)
-    whole.save_weights(run / "quantized.weights.h5")
+    kept = run / QUANTIZED_WEIGHTS
+    run_phase(model, config.quantized_phase, _lesson(config, windows, validation, whole), kept, log)
+    _save(whole, kept)
     return network
+
+
+def _lesson(config: VideoConfig, windows: Windows, validation: Validation, whole: keras.Model) -> Lesson:
+    """Return what both phases teach; the ``whole`` keyboard's graph, which shares weights, is validated."""
+    loss = make_loss(config.network.channels, config.loss)
+
+    def draw(size: int) -> tuple[Any, Any]:
+        inputs, targets = windows.batch(size)
+        return inputs, {"keys": targets}
+
+    return Lesson(
+        loss={"keys": loss},
+        draw=draw,
+        report=lambda: validation.report(whole, loss),
+        average=config.average,
+        check_every=config.check_every,
+        seed=lambda steps: windows.reseed([config.seed, steps]),
+    )
+
+
+def _save(whole: keras.Model, weights: Path) -> None:
+    whole.save_weights(weights)
+    Checkpoint(weights).remove()
 
 
 def _load(model: keras.Model, weights: Path) -> None:
@@ -244,26 +225,19 @@ def trained(config: VideoConfig, run: Path) -> VideoNetwork:
     keras.mixed_precision.set_global_policy("float32")
     network = VideoNetwork(config.network)
     whole = network.model()
-    for layer in quantized_layers(whole):
-        if isinstance(layer, QuantConv2D):
-            layer.folded = True  # the kept weights are
-    set_phase(whole, Phase.QUANTIZED)
-    whole.load_weights(run / "quantized.weights.h5")
+    set_phase(whole, Phase.QUANTIZED, folded=True)
+    whole.load_weights(run / QUANTIZED_WEIGHTS)
     return network
 
 
-class _On:
-    """Validation of the whole-keyboard graph while a graph over fewer keys is trained; they share weights."""
-
-    def __init__(self, validation: Validation, whole: keras.Model) -> None:
-        self.validation, self.whole = validation, whole
-
-    def report(self, _model: keras.Model) -> dict[str, float]:
-        """Return the scores of the whole graph."""
-        return self.validation.report(self.whole)
-
-
 def keep_config(path: Path, run: Path) -> None:
-    """Copy the experiment's file beside its results."""
+    """Copy the experiment's file beside its results.
+
+    Raises:
+        ConfigError: the folder holds the training of another experiment.
+    """
     run.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, run / path.name)
+    copy = run / path.name
+    claim(run, same=not copy.is_file() or read_config(copy) == read_config(path))
+    if copy.resolve() != path.resolve():
+        shutil.copyfile(path, copy)
