@@ -9,6 +9,7 @@ import typer
 from ivories.cli import run_cli
 from ivories_training.audio.commands import commands as audio_commands
 from ivories_training.audio.commands import evaluate as evaluate_audio
+from ivories_training.reference.commands import reference
 from ivories_training.video.commands import commands as video_commands
 from ivories_training.video.commands import evaluate as evaluate_video
 
@@ -20,6 +21,7 @@ cli = typer.Typer(
 )
 cli.add_typer(audio_commands, name="audio")
 cli.add_typer(video_commands, name="video")
+cli.command("reference")(reference)
 evaluation = typer.Typer(help="Score an int8 file through the device's own stages.", no_args_is_help=True)
 evaluation.command("audio")(evaluate_audio)
 evaluation.command("video")(evaluate_video)

@@ -1,0 +1,1 @@
+"""Plain networks of the kinds that others have published, to train beside Ivories' own."""
