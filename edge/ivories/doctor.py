@@ -22,7 +22,7 @@ from ivories.config import Config
 from ivories.devices import list_microphones
 from ivories.errors import BackendError, ConfigError, IvoriesError, SinkError
 from ivories.recorder.shelf import Shelf
-from ivories.sensor_check import SensorInUseError, hear, look
+from ivories.sensor_check import NothingSensedError, SensorInUseError, hear, look
 from ivories.sinks.mqtt_access import read_password, tls_context, topic_base
 from ivories.sinks.rawmidi import find_gadget
 from ivories.sinks.rtp.ports import Ports
@@ -105,6 +105,8 @@ def _wanted(subject: str, setting: str, probe: Callable[[], str]) -> Finding:
         return Finding(subject, Verdict.OK, probe())
     except SensorInUseError as held:
         return Finding(subject, Verdict.OK if held.by_ivories else Verdict.ABSENT, str(held))
+    except NothingSensedError as idle:
+        return Finding(subject, Verdict.ABSENT, str(idle))
     except (IvoriesError, OSError) as error:
         return Finding(subject, Verdict.ABSENT if setting == "auto" else Verdict.WRONG, str(error))
 

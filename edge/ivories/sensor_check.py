@@ -32,6 +32,10 @@ Item = TypeVar("Item", AudioBlock, VideoFrame)
 Source = TypeVar("Source", AudioSource, VideoSource)
 
 
+class NothingSensedError(SourceError):
+    """A sensor that works, muted or in the dark: no reason to refuse a release."""
+
+
 class SensorInUseError(BackendError):
     """A sensor that another program holds; ``by_ivories``: certainly a running Ivories."""
 
@@ -45,7 +49,8 @@ def hear(config: Config) -> str:
 
     Raises:
         SensorInUseError: another program holds it.
-        SourceError: it cannot be opened, gives nothing, or nothing but zeros.
+        NothingSensedError: it gives nothing but zeros.
+        SourceError: it cannot be opened, or gives nothing.
         BackendError: a library is missing.
     """
     source = _opened(lambda: open_microphone(config), _MICROPHONES)
@@ -56,7 +61,9 @@ def hear(config: Config) -> str:
     samples = np.concatenate([block.samples for block in blocks])[round(_SETTLE_S * source.rate) :]
     if not samples.any():
         if config.audio.source in {"auto", "alsa"}:
-            raise SourceError(f"{name} gives nothing but digital silence: is it muted (`alsamixer`, F4)?")
+            raise NothingSensedError(
+                f"{name} gives nothing but digital silence: is it muted (`alsamixer`, F4)?"
+            )
         return f"{name}: silent at its beginning"
     clipped = np.count_nonzero(np.abs(samples) >= _FULL_SCALE)
     lost = sum(block.gap for block in blocks)
@@ -73,7 +80,8 @@ def look(config: Config) -> str:
 
     Raises:
         SensorInUseError: another program holds it.
-        SourceError: it cannot be opened, or gives no pictures, or black ones.
+        NothingSensedError: its pictures are black or white.
+        SourceError: it cannot be opened, or gives no pictures.
         BackendError: a library is missing.
     """
     source = _opened(lambda: open_camera(config), _CAMERAS)
@@ -83,9 +91,11 @@ def look(config: Config) -> str:
         raise SourceError(f"{name} opened, but gave no pictures within {PATIENCE_S:g} s: check its cable")
     luma = float(frames[-1].luma.mean())
     if luma < _DARK:
-        raise SourceError(f"{name} gives black pictures: check the lens cap and the light")
+        raise NothingSensedError(f"{name} gives black pictures: check the lens cap and the light")
     if luma > _BRIGHT:
-        raise SourceError(f"{name} gives white pictures: there is too much light, or its exposure is fixed")
+        raise NothingSensedError(
+            f"{name} gives white pictures: there is too much light, or its exposure is fixed"
+        )
     rate = (len(frames) - 1) * SECOND / max(1, frames[-1].t_ns - frames[0].t_ns)
     lost = sum(after.sequence - before.sequence - 1 for before, after in pairwise(frames))
     return (

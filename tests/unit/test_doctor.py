@@ -18,6 +18,7 @@ from ivories.config import (
     VideoSection,
 )
 from ivories.doctor import Verdict
+from ivories.sensor_check import NothingSensedError
 from ivories.vision import calibration as calibrations
 
 HERE = calibrations.from_corners([[10, 10], [630, 12], [628, 90], [9, 88]], 640, 480)
@@ -102,3 +103,13 @@ def test_the_midi_device_that_is_named_is_looked_at(tmp_path):
     assert finding("USB-MIDI gadget", usb_midi=named).verdict is Verdict.WRONG
     (tmp_path / "midi").touch()
     assert finding("USB-MIDI gadget", usb_midi=named).verdict is Verdict.OK
+
+
+def test_a_lens_cap_or_a_muted_microphone_is_no_reason_to_refuse_a_release(monkeypatch):
+    def nothing(_config):
+        raise NothingSensedError("the microphone gives nothing but digital silence")
+
+    monkeypatch.setattr(doctor, "hear", nothing)
+    found = finding("microphone", audio=AudioSection(source="synthetic"))
+    assert found.verdict is Verdict.ABSENT
+    assert "digital silence" in found.detail
