@@ -91,7 +91,7 @@ def _deploy(piano, take):
     player = f"while aplay -q -D {SPEAKER} {piano.take}; do :; done"
     machine.run(f"sudo systemd-run -q --unit=pianist sh -c '{player}'")
     piano.said_at_deploy = piano.release("deploy")
-    machine.run("systemctl is-active pianist && sudo systemctl stop pianist")
+    machine.run("sudo systemctl is-active pianist && sudo systemctl stop pianist")
 
 
 @pytest.hookimpl(wrapper=True)
