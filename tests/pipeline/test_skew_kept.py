@@ -30,9 +30,9 @@ class EarlyEye:
         self.models = {}
         self.begun_with = []
 
-    def instrument(self, sinks, calibration):
+    def instrument(self, sinks, calibration, touch=None):
         self.begun_with.append(calibration and calibration.audio_video_skew_ns)
-        return Instrument(Tracker(SETTINGS, self.begun_with[-1] or 0), sinks, StageTimes())
+        return Instrument(Tracker(SETTINGS, self.begun_with[-1] or 0, touch), sinks, StageTimes())
 
     def close(self):
         pass

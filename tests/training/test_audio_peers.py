@@ -74,4 +74,4 @@ def test_the_command_scores_a_folder(tmp_path: Path, monkeypatch) -> None:
     assert (tmp_path / "f.svg").is_file()
     content = (tmp_path / "f.json").read_text()
     assert '"sha256"' in content
-    assert '"speech-like"' in content
+    assert '"talk"' in content
