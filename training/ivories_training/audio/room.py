@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from ivories_training.audio.sample_bank import RATE, Float32
-from ivories_training.audio.voices import formant_voice, stock
+from ivories_training.audio.voices import Stock, formant_voice
 
 SPEED_OF_SOUND = 343.0
 TALK_S = 14.0
@@ -93,13 +93,13 @@ class Recorder:
 
     def __init__(self, rng: np.random.Generator, rooms: int = 40, voices: int = 120) -> None:
         self.rooms = [impulse_response(rng) for _ in range(rooms)]
-        self.talk = stock(rng, voices, TALK_S)
+        self.talk = Stock(rng, voices, TALK_S)
 
     def voice(self, length: int, rng: np.random.Generator) -> Float32:
         """Return talk or song of unit power."""
-        if length > len(self.talk[0]) or rng.random() < 0.3:
+        if length > self.talk.samples or rng.random() < 0.3:
             return formant_voice(length, rng)
-        return np.roll(self.talk[rng.integers(len(self.talk))], rng.integers(RATE))[:length]
+        return np.roll(self.talk.any(rng), rng.integers(RATE))[:length]
 
     def record(self, sound: Float32, rng: np.random.Generator, strength: float = 1.0) -> Float32:
         """Return ``sound`` as recorded somewhere; ``strength`` 0..1 scales how often each effect occurs."""

@@ -7,7 +7,6 @@ formants here.
 import io
 import shutil
 import subprocess
-from collections.abc import Sequence
 
 import numpy as np
 import soundfile
@@ -73,14 +72,29 @@ def spoken(voice: str, length: int, rng: np.random.Generator) -> Float32 | None:
     return _unit(heard)
 
 
-def stock(rng: np.random.Generator, count: int, seconds: float) -> Sequence[Float32]:
-    """Return ``count`` drawn stretches of talk, unit power each; from formants where espeak-ng is missing."""
-    length, drawn = round(seconds * RATE), []
-    for _ in range(count):
-        voice = str(rng.choice(LANGUAGES)) + str(rng.choice(VARIANTS))
-        said = spoken(voice, length, rng)
-        drawn.append(formant_voice(length, rng) if said is None else said)
-    return drawn
+class Stock:
+    """Drawn stretches of talk, each said when it is first wanted; from formants where espeak-ng is missing.
+
+    Args:
+        rng: draws who says what.
+        count: how many.
+        seconds: how long each is.
+    """
+
+    def __init__(self, rng: np.random.Generator, count: int, seconds: float) -> None:
+        self.samples = round(seconds * RATE)
+        self._seeds = rng.integers(2**31, size=count)
+        self._said: dict[int, Float32] = {}
+
+    def any(self, rng: np.random.Generator) -> Float32:
+        """Return one of them, (samples,) of unit power."""
+        number = int(rng.integers(len(self._seeds)))
+        if number not in self._said:
+            own = np.random.default_rng(self._seeds[number])
+            voice = str(own.choice(LANGUAGES)) + str(own.choice(VARIANTS))
+            said = spoken(voice, self.samples, own)
+            self._said[number] = formant_voice(self.samples, own) if said is None else said
+        return self._said[number]
 
 
 def formant_voice(length: int, rng: np.random.Generator) -> Float32:
