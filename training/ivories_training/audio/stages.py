@@ -4,6 +4,7 @@
 """
 
 import logging
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ivories.inference.manifest import Manifest, Stream
 from ivories_training.audio import settings as settings_file
 from ivories_training.audio.card import audio_card
 from ivories_training.audio.settings import Settings
+from ivories_training.audio.voices import SPEAKER
 from ivories_training.backends import EXPORT_BACKEND, as_stage, run_module, training_backend
 from ivories_training.checkpoint import claim, finished
 from ivories_training.performances import provenance
@@ -131,6 +133,7 @@ def _sources(settings: Settings) -> list[str]:
     used += [f"piano {name} ({licences.get(name, 'licence not told')})" for name in sampled]
     if len(sampled) < len(pianos):
         used.append(f"{len(pianos) - len(sampled)} imagined pianos")
+    used.append(f"invented words said by {SPEAKER}" if shutil.which(SPEAKER) else "voices from formants")
     return used
 
 
