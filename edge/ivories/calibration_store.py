@@ -16,8 +16,7 @@ import msgspec
 
 from ivories.clock import MILLISECOND
 from ivories.errors import IvoriesError
-from ivories.runtime.mailbox import Mailbox, Overflow
-from ivories.runtime.worker import Worker
+from ivories.runtime.seldom_writer import SeldomWriter
 from ivories.vision import calibration as calibrations
 from ivories.vision.calibration import Calibration
 
@@ -39,11 +38,8 @@ class CalibrationStore:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
-        self._clock = clock
         self._lock = threading.Lock()  # reading, changing and writing are one
-        self._next_s = clock() + OFFER_S
-        self._offered: Mailbox[int] = Mailbox("skew", 1, Overflow.KEEP_LATEST)
-        self._writer = Worker("skew", self._write_offered)
+        self._writer: SeldomWriter[int] = SeldomWriter("skew", self.keep_skew, OFFER_S, clock)
         self._known_ns: int | None = None
         """The skew in the file"""
 
@@ -96,19 +92,14 @@ class CalibrationStore:
 
     def offer_skew(self, skew_ns: int | None) -> None:
         """``keep_skew`` soon and elsewhere: the caller plays music and cannot wait for a memory card."""
-        if skew_ns is None or self._clock() < self._next_s:
+        if skew_ns is None or not self._writer.take_turn():
             return
-        self._next_s = self._clock() + OFFER_S
-        if self._known_ns is not None and abs(self._known_ns - skew_ns) <= SAME_SKEW_NS:
-            return
-        if not self._writer.started:
-            self._writer.start()
-        self._offered.put(skew_ns)
+        if self._known_ns is None or abs(self._known_ns - skew_ns) > SAME_SKEW_NS:
+            self._writer.put(skew_ns)
 
     def close(self) -> None:
         """Finish writing; what is offered later is not kept."""
-        self._offered.close()
-        self._writer.join()
+        self._writer.close()
 
     def _load(self) -> Calibration | None:
         if not self.path.exists():
@@ -116,7 +107,3 @@ class CalibrationStore:
         known = calibrations.load(self.path)
         self._known_ns = known.audio_video_skew_ns
         return known
-
-    def _write_offered(self) -> None:
-        for skew_ns in self._offered:
-            self.keep_skew(skew_ns)

@@ -11,8 +11,7 @@ import msgspec
 
 from ivories.errors import SinkError
 from ivories.fusion.touch import TouchScale
-from ivories.runtime.mailbox import Mailbox, Overflow
-from ivories.runtime.worker import Worker
+from ivories.runtime.seldom_writer import SeldomWriter
 from ivories.sinks.atomic_file import AtomicFile
 
 _log = logging.getLogger(__name__)
@@ -31,12 +30,9 @@ class TouchStore:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
-        self._clock = clock
-        self._next_s = clock() + OFFER_S
         self._lock = threading.Lock()
         self._kept: TouchScale | None = None
-        self._offered: Mailbox[TouchScale] = Mailbox("touch", 1, Overflow.KEEP_LATEST)
-        self._writer = Worker("touch", self._write_offered)
+        self._writer: SeldomWriter[TouchScale] = SeldomWriter("touch", self.keep, OFFER_S, clock)
 
     def load(self) -> TouchScale | None:
         """Return the scale in the file; None where there is none, or none that can be read."""
@@ -64,18 +60,9 @@ class TouchStore:
 
     def offer(self, scale: TouchScale | None) -> None:
         """``keep`` soon and elsewhere: the caller plays music and cannot wait for a memory card."""
-        if scale is None or self._clock() < self._next_s:
-            return
-        self._next_s = self._clock() + OFFER_S
-        if not self._writer.started:
-            self._writer.start()
-        self._offered.put(scale)
+        if scale is not None and self._writer.take_turn():
+            self._writer.put(scale)
 
     def close(self) -> None:
         """Finish writing; what is offered later is not kept."""
-        self._offered.close()
-        self._writer.join()
-
-    def _write_offered(self) -> None:
-        for scale in self._offered:
-            self.keep(scale)
+        self._writer.close()

@@ -95,7 +95,7 @@ def test_while_playing_the_skew_is_written_seldom_and_by_another_thread(path, mo
         clock.now = n / 10
         store.offer_skew(None if n < 100 else (20 + n // 20) * MILLISECOND)
         if clock.now % OFFER_S == 0:
-            wait_until(lambda: not store._offered)
+            wait_until(lambda: not store._writer.offered)
     store.close()
     assert 2 <= len(writers) <= 5
     assert set(writers) == {"skew"}

@@ -15,6 +15,7 @@ from ivories_training.performances import Performance
 
 HOP_S = 0.01
 REPEAT_S = 0.4
+"""An onset within this time of the last on its key is a repeat"""
 HARD = 2.0
 """Weight of what is heard worst: an onset soon after its key's last, silence an octave or two beside one"""
 OCTAVES = (-24, -12, 12, 24)
