@@ -139,7 +139,7 @@ def test_hands_may_act_without_pressing():
     rng = np.random.default_rng(0)
     drawn = [_truly_pressed(20, rng) for _ in range(200)]
     share = np.array([d.mean() for d in drawn])
-    assert 0.05 < (share == 0).mean() < 0.2
+    assert 0.1 < (share == 0).mean() < 0.3
     assert 0.4 < (share == 1).mean() < 0.75
 
 
@@ -153,6 +153,28 @@ def test_a_lamp_changes_the_light_from_its_moment_on():
     before, after = (sensor.expose(grey, progress, rng).mean() for progress in (0.4, 0.5))
     assert before == sensor.expose(grey, 0.0, rng).mean()
     assert after < before
+
+
+@pytest.mark.parametrize("light", [0.02, 0.4, 12.0])
+def test_automatic_exposure_brings_any_light_to_its_mean(light):
+    sensor = replace(random_sensor(np.random.default_rng(3), 0.8), mean_luma=0.5, highest_luma=1.0)
+    keys = np.tile(np.where(np.arange(64) % 8 < 5, 0.8, 0.05), (64, 1)).astype(np.float32) * light
+    exposed = sensor.set_for(keys)
+    curve = exposed.curve()[np.clip(keys * exposed.exposure * 4095, 0, 4095).astype(int)] / 255
+    assert abs(curve.mean() - 0.5) < 0.03
+
+
+def test_automatic_exposure_that_holds_the_highlights_leaves_white_keys_their_shades():
+    keys = np.full((64, 64), 0.02, np.float32)
+    keys[:, :20] = 0.8  # the mean alone would ask for far more light
+    sensor = replace(random_sensor(np.random.default_rng(3), 0.8), mean_luma=0.6, highest_luma=0.9)
+    exposed = sensor.set_for(keys)
+    assert exposed.curve()[min(4095, int(0.8 * exposed.exposure * 4095))] <= 0.92 * 255
+
+
+def test_a_camera_exposed_by_hand_stays_as_it_is():
+    sensor = replace(random_sensor(np.random.default_rng(3), 0.8), mean_luma=None)
+    assert sensor.set_for(np.ones((8, 8), np.float32)) is sensor
 
 
 def test_a_sequence_follows_from_its_seed():

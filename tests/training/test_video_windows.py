@@ -94,3 +94,16 @@ def test_draws_follow_from_the_seed(folder):
     first, second = (Windows(folder, WindowsConfig(), NETWORK, seed=3).batch(6) for _ in range(2))
     assert np.array_equal(first[0], second[0])
     assert np.array_equal(first[1], second[1])
+
+
+def test_a_switched_lamp_changes_the_light_once_and_not_that_of_the_rest_picture(folder):
+    config = WindowsConfig(
+        lamp_share=1.0, noise_share=0.0, rest_mismatch=0.0, brightness=0.0, contrast=(1, 1)
+    )
+    windows = Windows(folder, config, NETWORK, 3)
+    grey = np.full((13, 48, 1056), 100, np.uint8)
+    for _ in range(8):
+        changed = windows._changed(grey.copy())
+        assert (changed[0] == 100).all()
+        steps = np.abs(np.diff(changed[1:].astype(float).mean(axis=(1, 2)))) > 0
+        assert steps.sum() == 1

@@ -116,7 +116,9 @@ class Film:
     ) -> None:
         self.frame = Frame(room, spec)
         self._renderer = Renderer(room, self.frame.mask)
-        self._sensor, self._rng = sensor, rng
+        self._rng = rng
+        self.sensor = sensor.set_for(self.frame.crop(self._renderer.rest))
+        """As it exposed itself for the untouched keyboard"""
         samples = self._renderer.samples
         inner = (np.arange(samples) + 0.5) / samples - 0.5
         fine = (times_s[:, None] + exposure_s * inner).reshape(-1)
@@ -143,7 +145,7 @@ class Film:
             light, label = self._renderer.picture(self._dips[i], self._capsules[i])
             hidden = self._owner[self.frame.crop(label) == HAND]
             self.covered[i] = np.bincount(hidden, minlength=256)[:KEYS] / np.maximum(self._owned, 1)
-            yield self._sensor.expose(self.frame.crop(light), i / max(1, count - 1), self._rng)
+            yield self.sensor.expose(self.frame.crop(light), i / max(1, count - 1), self._rng)
 
     def rest(self, sensor: Sensor) -> UInt8:
         """Return the needed part of a picture of the untouched keyboard, taken by ``sensor``."""

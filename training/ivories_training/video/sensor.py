@@ -1,7 +1,8 @@
 """From linear light to the Y plane of a camera: lens, exposure, noise, tone curve, compression."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import av
 import cv2
@@ -43,6 +44,26 @@ class Sensor:
     """none, jpeg or h264"""
     quality: int
     """JPEG quality or H.264 constant rate factor"""
+    mean_luma: float | None = None
+    """what automatic exposure makes of the keyboard, 0..1; None: ``exposure`` was set by hand"""
+    highest_luma: float = 1.0
+    """where automatic exposure holds the brightest fiftieth of the keyboard, 0..1"""
+
+    def set_for(self, radiance: Float32) -> Self:
+        """Return the sensor as its automatic exposure sets it for (H, W) light."""
+        if self.mean_luma is None:
+            return self
+        few = radiance.ravel()[::7]
+        curve, top = self.curve().astype(np.float32) / 255, float(np.quantile(few, 0.98))
+        low, high = 1e-3 / max(top, 1e-3), 30.0 / max(top, 1e-3)
+        for _ in range(14):  # the mean grows with the exposure: halve the interval of its logarithm
+            middle = float(np.sqrt(low * high))
+            luma = curve[np.clip(few * middle * (_CURVE_STEPS - 1), 0, _CURVE_STEPS - 1).astype(np.int32)]
+            if luma.mean() > self.mean_luma or np.quantile(luma, 0.98) > self.highest_luma:
+                high = middle
+            else:
+                low = middle
+        return replace(self, exposure=low, mean_luma=None)
 
     def curve(self) -> UInt8:
         """Return the tone curve from light 0..1 in equal steps to luma."""
@@ -84,7 +105,11 @@ class Sensor:
 
 
 def random_sensor(rng: np.random.Generator, white: float) -> Sensor:
-    """Draw a sensor that exposes a keyboard whose white keys shine with ``white`` light."""
+    """Draw a sensor for a keyboard whose white keys shine with ``white`` light.
+
+    Three in four expose by themselves. Such a camera means well with the whole picture, of which the keyboard
+    is but a part: with much darkness around it the white keys come out too bright.
+    """
     dim = rng.random() < 0.22
     level = rng.uniform(0.06, 0.35) if dim else rng.uniform(0.4, 1.25)
     noisy = rng.choice([rng.uniform(0, 0.006), rng.uniform(0.006, 0.03)], p=[0.7, 0.3])
@@ -94,6 +119,12 @@ def random_sensor(rng: np.random.Generator, white: float) -> Sensor:
             float(v) for v in (rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.6), *rng.uniform(-1.3, 1.3, 2))
         )
     codec = str(rng.choice(["none", "jpeg", "h264"], p=[0.25, 0.35, 0.4]))
+    automatic = rng.random() < 0.75
+    share, around = rng.uniform(0.35, 1.0), rng.uniform(0.05, 0.6)
+    mean = float(np.clip((rng.uniform(0.35, 0.55) - (1 - share) * around) / share, 0.2, 0.85))
+    highest = float(rng.choice([1.0, rng.uniform(0.75, 0.97)], p=[0.4, 0.6]))
+    if automatic and dim:
+        noisy *= rng.uniform(1.5, 3.5)  # it takes more gain
     return Sensor(
         exposure=float(level / max(white, 1e-3)),
         blur=float(rng.choice([0.0, rng.uniform(0.3, 1.3)], p=[0.4, 0.6])),
@@ -109,6 +140,8 @@ def random_sensor(rng: np.random.Generator, white: float) -> Sensor:
         shadow=shadow,  # type: ignore[arg-type]
         codec=codec,
         quality=int(rng.integers(18, 33)) if codec == "h264" else int(rng.integers(40, 96)),
+        mean_luma=mean if automatic else None,
+        highest_luma=highest,
     )
 
 

@@ -4,6 +4,7 @@ A sequence is a rest picture and a few consecutive frames of one scene, sent thr
 front end. Everything follows from one seed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,7 +57,7 @@ def record(
     *,
     mimed: Strokes | None = None,
     extra_depth: Float32 | None = None,
-    rest_sensor: Sensor | None = None,
+    at_rest: Callable[[Sensor], Sensor] | None = None,
     registration_error: float = 0.0,
 ) -> Sequence:
     """Film ``strokes`` at ``times_s`` (F,) and return what the device's front end makes of it.
@@ -70,7 +71,7 @@ def record(
         rng: draws hands and noise.
         mimed: what the hands play, by default ``strokes``: more than that is acted without pressing.
         extra_depth: (F, 88) further key travel that sounds no note.
-        rest_sensor: quality of the rest picture, by default the sensor's own.
+        at_rest: makes of the sensor what took the rest picture, by default the very same.
         registration_error: in white-key widths.
     """
     spec = StripSpec()
@@ -84,7 +85,8 @@ def record(
         room, sensor, strokes, times_s, exposure_s, hands, rng, extra_depth=extra_depth, spec=spec
     )  # fmt: skip
     # The rest picture stands first in the stream, so that it shares the codec's idea of the still keyboard.
-    pictures = sensor.compress([film.rest(rest_sensor or sensor), *film.exposures()])
+    rest = film.rest(film.sensor if at_rest is None else at_rest(film.sensor))
+    pictures = sensor.compress([rest, *film.exposures()])
     frontend = StripFrontEnd(spec, calibration)
     luma = rectified(frontend, [film.frame.paste(p) for p in pictures])
     return Sequence(
@@ -139,21 +141,21 @@ def random_sequence(seed: int, notes: NDArray[np.void], frames: int = 16) -> Seq
     exposure = float(rng.uniform(0.05, 0.9)) / rate
     white = float(room.body["white_albedo"])
     sensor = random_sensor(rng, white)
-    rest_sensor = _rest_sensor(rng, sensor)
-    if rng.random() < 0.1:
+    at_rest = _rest_sensor(rng)
+    if rng.random() < 0.2:
         sensor = replace(sensor, switched=(float(rng.uniform(0, 1)), float(np.exp(rng.uniform(-0.6, 0.55)))))
     extra = _half_presses(rng, times, mimed)
     error = float(rng.choice([0.0, rng.uniform(0, 0.1)], p=[0.3, 0.7]))
     return record(
         room, sensor, strokes, times, exposure, rng,
-        mimed=mimed, extra_depth=extra, rest_sensor=rest_sensor, registration_error=error,
+        mimed=mimed, extra_depth=extra, at_rest=at_rest, registration_error=error,
     )  # fmt: skip
 
 
-def _rest_sensor(rng: np.random.Generator, sensor: Sensor) -> Sensor:
+def _rest_sensor(rng: np.random.Generator) -> Callable[[Sensor], Sensor]:
     """The rest picture is an average of many frames, taken under nearly the same light."""
     wrong = float(rng.normal(0, 0.06)) if rng.random() < 0.4 else 0.0
-    return replace(
+    return lambda sensor: replace(
         sensor,
         exposure=sensor.exposure * (1 + wrong),
         read_noise=sensor.read_noise * 0.3,
@@ -175,9 +177,9 @@ def _moment(rng: np.random.Generator, notes: NDArray[np.void], duration: float) 
 def _truly_pressed(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return (count,) which strokes reach the keys: hands that move as if they played prove nothing."""
     kind = rng.random()
-    if kind < 0.12:
+    if kind < 0.18:
         return np.zeros(count, bool)
-    return rng.random(count) > (0.25 if kind < 0.4 else 0.0)
+    return rng.random(count) > (0.25 if kind < 0.45 else 0.0)
 
 
 def _half_presses(rng: np.random.Generator, times: Float64, strokes: Strokes) -> Float32:

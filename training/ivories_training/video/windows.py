@@ -61,6 +61,8 @@ class WindowsConfig:
     contrast: tuple[float, float] = (0.7, 1.3)
     rest_mismatch: float = 0.3
     """share of sequences whose rest picture gets another light"""
+    lamp_share: float = 0.2
+    """share of sequences in which a lamp is switched between two frames"""
     noise_share: float = 0.3
     noise_levels: float = 5.0
     """greatest standard deviation of added noise, of 255"""
@@ -165,6 +167,8 @@ class Windows:
 
             other = rng.normal(0, 0.04) if rng.random() < config.rest_mismatch else 0.0
             luma = np.concatenate([cv2.LUT(luma[:1], curve(other)), cv2.LUT(luma[1:], curve(0.0))])
+        if rng.random() < config.lamp_share:
+            self._switch_lamp(luma[1:])
         if rng.random() < config.noise_share:
             size = luma[1:].size
             start = int(rng.integers(len(self._noise) - size))
@@ -175,6 +179,14 @@ class Windows:
         if outside.any():
             luma[:, outside] = OUTSIDE
         return luma
+
+    def _switch_lamp(self, luma: UInt8) -> None:
+        """Give the (F, rows, width) luma another light from some frame on, stronger at one end."""
+        rng, (frames, _, width) = self._rng, luma.shape
+        ends = np.exp(rng.uniform(-0.6, 0.6) + rng.normal(0, 0.1, 2))
+        gain = np.linspace(*ends, width, dtype=np.float32)
+        first = int(rng.integers(1, frames))
+        luma[first:] = np.clip(luma[first:] * gain, 0, 255).astype(np.uint8)
 
 
 def window_kinds(shard: Shard, radius: int) -> list[Kinds]:
