@@ -67,9 +67,9 @@ def test_an_onset_is_pressed_in_the_frame_that_ends_its_interval(folder):
 
 def test_batches_are_drawn_where_keys_move(folder):
     windows = Windows(folder, WindowsConfig(background_share=0.0), NETWORK, seed=1)
-    inputs, targets = windows.batch(12)
-    assert inputs.shape == (12, 48, 480, 6)
-    assert targets.shape == (12, 1, 40, 2 * len(NETWORK.channels))
+    inputs, targets = windows.batch(96)
+    assert inputs.shape == (96, 48, 480, 6)
+    assert targets.shape == (96, 1, 40, 2 * len(NETWORK.channels))
     assert np.abs(inputs).max() <= 2
     everywhere = np.mean(
         [sequence_targets(load_shard(folder / "00000.npz"), i, NETWORK, 0)[..., :4].mean() for i in range(3)]
