@@ -22,10 +22,10 @@ from ivories_training.audio.judged import (
     struck_with,
     velocity_r,
 )
+from ivories_training.audio.labels import OCTAVES, REPEAT_S
 
 CELL_S: Final = 0.01
 """Length of a frame where frames are counted"""
-REPEAT_S: Final = 0.4
 CHORD: Final = 5
 """Notes struck together that make a large chord"""
 _NEAR_S: Final = 0.05
@@ -141,7 +141,7 @@ def _octave_share(judged: Sequence[Judged]) -> float:
         false += len(wrong)
         for note in wrong:
             near = j.truth["pitch"][np.abs(j.truth["onset_s"] - note["onset_s"]) < _NEAR_S]
-            octaves += bool(np.isin(np.abs(near - note["pitch"]), (12, 24)).any())
+            octaves += bool(np.isin(near - note["pitch"], OCTAVES).any())
     return share(octaves, false)
 
 

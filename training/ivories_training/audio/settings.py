@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from ivories.errors import ConfigError
 from ivories_training.audio.excerpts import ExcerptConfig
 from ivories_training.audio.instruments import InstrumentConfig
+from ivories_training.experiment import read
 
 
 @dataclass(frozen=True)
@@ -91,17 +91,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def load(path: Path) -> Settings:
-    """Read settings (they hold no Keras, so that a back-end can still be chosen).
+    """Read settings.
 
     Raises:
         ConfigError: the file is missing, or a name or a value in it is wrong.
     """
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=Settings)
-    except OSError as error:
-        raise ConfigError(f"cannot read the training configuration {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    return read(path, Settings, "an experiment of the audio network")
 
 
 def save(settings: Settings, path: Path) -> None:

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from ivories.audio.spec import FrontEndSpec
-from ivories.errors import ConfigError
 from ivories.keyboard import KEYS
 from ivories_training.audio.excerpts import ExcerptConfig
 from ivories_training.audio.instruments import InstrumentConfig
+from ivories_training.experiment import read
 from ivories_training.schedule import PhaseConfig
 from ivories_training.video.balance import Balance
 
@@ -170,9 +170,4 @@ def load(path: Path) -> Experiment:
     Raises:
         ConfigError: the file is missing, or a name or a value in it is wrong.
     """
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=Experiment)
-    except OSError as error:
-        raise ConfigError(f"cannot read the reference experiment {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no reference experiment: {error}") from error
+    return read(path, Experiment, "a reference experiment")

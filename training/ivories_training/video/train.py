@@ -5,19 +5,18 @@ while training does: new shards join as they are finished.
 """
 
 import shutil
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
-import msgspec
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
 from ivories.errors import ConfigError
 from ivories_training.checkpoint import Checkpoint, claim
+from ivories_training.experiment import read
 from ivories_training.loop import Lesson, Log, run_phase
 from ivories_training.quantize import Phase, observe, set_phase
 from ivories_training.schedule import PhaseConfig
@@ -77,11 +76,12 @@ class VideoConfig:
 
 
 def read_config(path: Path) -> VideoConfig:
-    """Read an experiment; raises ConfigError with the file and what is wrong in it."""
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), VideoConfig)
-    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{path} is no experiment of the video network: {error}") from error
+    """Read an experiment.
+
+    Raises:
+        ConfigError: the file is missing, or a name or a value in it is wrong.
+    """
+    return read(path, VideoConfig, "an experiment of the video network")
 
 
 def make_loss(channels: tuple[str, ...], config: LossConfig) -> Any:
