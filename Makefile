@@ -100,7 +100,7 @@ $(BIN)/python:
 
 # One environment, three sizes: what the demo needs, what training adds, what testing adds.
 $(VENV)/.demo: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install -q -e '.[console]'
+	$(BIN)/python -m pip install -q -e '.[console,score]'
 	@touch $@
 
 $(VENV)/.train: $(BIN)/python $(SOURCES)

@@ -5,7 +5,7 @@ from pathlib import Path
 import mido
 import numpy as np
 
-from ivories.scoring import NOTE_DTYPE
+from ivories.notes import NOTE_DTYPE
 from ivories_training.audio.judged import Judged
 from ivories_training.audio.takes import Take
 from ivories_training.thresholds import NEVER

@@ -19,11 +19,11 @@ from ivories.histogram import check_name, lines, write_picture
 from ivories.inference.manifest import Channel
 from ivories.latency import Played, play
 from ivories.media import probe
+from ivories.notes import read_notes
 from ivories.report import decision_delays, latency_table, notes_of_events, stage_table
 from ivories.resources import bundled_take
 from ivories.runtime.priority import raise_priority
 from ivories.runtime.timing import StageTimes
-from ivories.scoring import read_notes
 from ivories.sinks.memory import MemorySink
 from ivories.sources.sound_file import SoundFileSource
 from ivories.transcribe import Recording, prepare, transcribe

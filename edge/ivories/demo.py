@@ -15,11 +15,12 @@ from ivories.config import Config
 from ivories.errors import BackendError, ConfigError
 from ivories.live import Live
 from ivories.media import probe
+from ivories.notes import matched_pairs, read_notes
 from ivories.outputs import mqtt_options, terminal
 from ivories.replay import ReplayedPictures, ReplayedSound, decode
 from ivories.report import decision_delays, notes_of_events, score_table, stage_table
 from ivories.resources import bundled_take
-from ivories.scoring import read_notes, score_notes
+from ivories.scoring import score_notes
 from ivories.sinks.base import Sink
 from ivories.sinks.embedded_broker import EmbeddedBroker, start_broker
 from ivories.sinks.jsonl import JsonLinesSink
@@ -64,7 +65,10 @@ def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
         wall_s = perf_counter() - start
     truth, notes = read_notes(take.with_suffix(".mid")), notes_of_events(transcript.events)
     console.print(f"Wrote {folder / 'demo.mid'} and {folder / 'demo.jsonl'}.")
-    console.print(score_table(score_notes(truth, notes), decision_delays(truth, notes)))
+    try:
+        console.print(score_table(score_notes(truth, notes), decision_delays(truth, notes)))
+    except ConfigError as error:
+        console.print(f"{len(matched_pairs(truth, notes))} of {len(truth)} notes found; {error}")
     console.print(stage_table(app.times, transcript.media_s, wall_s))
 
 

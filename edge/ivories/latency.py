@@ -20,8 +20,8 @@ from ivories.errors import BackendError
 from ivories.far_ends import MidiFarEnd, MqttFarEnd, latencies_ms
 from ivories.keyboard import pitch_of_key
 from ivories.live import Live
+from ivories.notes import NOTE_DTYPE, matched_pairs, read_notes
 from ivories.replay import Material, ReplayedPictures, ReplayedSound, decode
-from ivories.scoring import NOTE_DTYPE, matched_pairs, read_notes
 from ivories.sinks.base import Sink
 from ivories.transcribe import Recording
 

@@ -11,8 +11,9 @@ from ivories.app import Application
 from ivories.config import Config
 from ivories.errors import ConfigError
 from ivories.media import Media, probe
+from ivories.notes import read_notes
 from ivories.report import decision_delays, notes_of_events, score_table
-from ivories.scoring import read_notes, score_notes
+from ivories.scoring import require, score_notes
 from ivories.sinks.base import Sink
 from ivories.sinks.jsonl import JsonLinesSink
 from ivories.sinks.midi_file import MidiFileSink
@@ -68,6 +69,7 @@ def run(config: Config, request: Request, progress: Callable[[float, float], Non
     output = request.output or _beside(_first_path(recording))
     _check_outputs(recording, output, request)
     if request.truth is not None:
+        require()
         read_notes(request.truth)  # a wrong truth is told before the work, not after
     recording = prepare(recording)
     app = Application(config, audio=recording.audio is not None, video=recording.video is not None)

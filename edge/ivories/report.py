@@ -11,8 +11,9 @@ from ivories.clock import seconds
 from ivories.datatypes import NoteEvent, NoteKind
 from ivories.histogram import shape
 from ivories.keyboard import pitch_of_key
+from ivories.notes import NOTE_DTYPE, matched_pairs
 from ivories.runtime.timing import Spread, StageTimes
-from ivories.scoring import NOTE_DTYPE, NoteScores, matched_pairs
+from ivories.scoring import NoteScores
 
 DECIDED_DTYPE = np.dtype([*NOTE_DTYPE.descr, ("decided_s", "f8")])
 """NOTE_DTYPE and the sensor time at which the tracker was sure of the onset."""

@@ -6,24 +6,15 @@ reference, F1 = their harmonic mean. With offsets: the note's end must also lie 
 and 20 % of the reference duration. With velocity: mir_eval's rescaled velocity within 0.1.
 """
 
+import importlib.util
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-import mido
-import mir_eval.transcription
-import mir_eval.transcription_velocity
-import mir_eval.util
 import numpy as np
 from numpy.typing import NDArray
 
-from ivories.errors import SourceError
-from ivories.keyboard import HIGHEST_PITCH, LOWEST_PITCH
-
-NOTE_DTYPE = np.dtype([("onset_s", "f8"), ("offset_s", "f8"), ("pitch", "i4"), ("velocity", "i4")])
-"""One note: key-down and key-up time in seconds, MIDI pitch, velocity 1..127."""
-
-_SHORTEST_S = 1e-3  # mir_eval refuses empty intervals
+from ivories.errors import ConfigError
+from ivories.notes import SHORTEST_S, matched_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,65 +36,45 @@ class NoteScores:
     """Pearson correlation of the velocities of the right notes, NaN below three"""
 
 
-def read_notes(path: Path) -> NDArray[np.void]:
-    """Return the notes of a MIDI file, sorted by onset, as an array of ``NOTE_DTYPE``; the pedal is ignored.
-
-    Raises:
-        SourceError: the file is missing or is not a MIDI file.
-    """
-    try:
-        file = mido.MidiFile(path)
-        messages = list(file)
-    except FileNotFoundError as error:
-        raise SourceError(f"no MIDI file at {path}") from error
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise SourceError(f"{path} is not a readable MIDI file: {error or 'it ends too early'}") from error
-    now = 0.0
-    sounding: dict[tuple[int, int], tuple[float, int]] = {}
-    notes: list[tuple[float, float, int, int]] = []
-    for message in messages:
-        now += message.time
-        if message.type not in {"note_on", "note_off"} or not LOWEST_PITCH <= message.note <= HIGHEST_PITCH:
-            continue
-        key = (message.channel, message.note)
-        if key in sounding:
-            start, velocity = sounding.pop(key)
-            notes.append((start, max(now, start + _SHORTEST_S), message.note, velocity))
-        if message.type == "note_on" and message.velocity > 0:
-            sounding[key] = (now, message.velocity)
-    notes += [(start, max(now, start + _SHORTEST_S), key[1], v) for key, (start, v) in sounding.items()]
-    return np.array(sorted(notes), NOTE_DTYPE)
+def require() -> None:
+    """Raise ConfigError where there is no mir_eval: a device does without it, and without its SciPy."""
+    if importlib.util.find_spec("mir_eval") is None:
+        raise ConfigError("scores need mir_eval, which is not installed here: pip install 'ivories[score]'")
 
 
 def score_notes(
     reference: NDArray[np.void], estimate: NDArray[np.void], tolerance_s: float = 0.05
 ) -> NoteScores:
-    """Compare two arrays of ``NOTE_DTYPE``."""
+    """Compare two arrays of ``NOTE_DTYPE``.
+
+    Raises:
+        ConfigError: mir_eval is not installed.
+    """
+    require()
+    from mir_eval import transcription, transcription_velocity, util
+
     if len(reference) == 0 or len(estimate) == 0:
         perfect = float(len(reference) == len(estimate))
         return NoteScores(
             perfect, perfect, perfect, perfect, perfect, perfect, len(reference), len(estimate),
             math.nan, math.nan, math.nan,
         )  # fmt: skip
-    ref_i, ref_p = _intervals(reference), mir_eval.util.midi_to_hz(reference["pitch"])
-    est_i, est_p = _intervals(estimate), mir_eval.util.midi_to_hz(estimate["pitch"])
+    ref_i, ref_p = _intervals(reference), util.midi_to_hz(reference["pitch"])
+    est_i, est_p = _intervals(estimate), util.midi_to_hz(estimate["pitch"])
     onsets = {
-        tolerance: mir_eval.transcription.precision_recall_f1_overlap(
+        tolerance: transcription.precision_recall_f1_overlap(
             ref_i, ref_p, est_i, est_p, onset_tolerance=tolerance, offset_ratio=None
         )
         for tolerance in (tolerance_s, 0.025)
     }
-    with_offset = mir_eval.transcription.precision_recall_f1_overlap(
+    with_offset = transcription.precision_recall_f1_overlap(
         ref_i, ref_p, est_i, est_p, onset_tolerance=tolerance_s
     )
-    with_velocity = mir_eval.transcription_velocity.precision_recall_f1_overlap(
+    with_velocity = transcription_velocity.precision_recall_f1_overlap(
         ref_i, ref_p, reference["velocity"], est_i, est_p, estimate["velocity"],
         onset_tolerance=tolerance_s, offset_ratio=None,
     )  # fmt: skip
-    pairs = mir_eval.transcription.match_notes(
-        ref_i, ref_p, est_i, est_p, onset_tolerance=tolerance_s, offset_ratio=None
-    )
-    matched = np.array(pairs, int).reshape(-1, 2)
+    matched = matched_pairs(reference, estimate, tolerance_s)
     errors = est_i[matched[:, 1], 0] - ref_i[matched[:, 0], 0]
     precision, recall, f1, _ = onsets[tolerance_s]
     return NoteScores(
@@ -121,23 +92,9 @@ def score_notes(
     )
 
 
-def matched_pairs(
-    reference: NDArray[np.void], estimate: NDArray[np.void], tolerance_s: float = 0.05
-) -> NDArray[np.int_]:
-    """Return (N, 2) indices (reference, estimate) of the notes that count as right."""
-    if len(reference) == 0 or len(estimate) == 0:
-        return np.zeros((0, 2), int)
-    pairs = mir_eval.transcription.match_notes(
-        _intervals(reference), mir_eval.util.midi_to_hz(reference["pitch"]),
-        _intervals(estimate), mir_eval.util.midi_to_hz(estimate["pitch"]),
-        onset_tolerance=tolerance_s, offset_ratio=None,
-    )  # fmt: skip
-    return np.array(pairs, int).reshape(-1, 2)
-
-
 def _intervals(notes: NDArray[np.void]) -> NDArray[np.float64]:
     onset = notes["onset_s"]
-    return np.stack([onset, np.maximum(notes["offset_s"], onset + _SHORTEST_S)], axis=1)
+    return np.stack([onset, np.maximum(notes["offset_s"], onset + SHORTEST_S)], axis=1)
 
 
 def _correlation(a: NDArray[np.int32], b: NDArray[np.int32]) -> float:

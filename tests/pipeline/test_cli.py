@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from ivories.notes import read_notes
 from ivories.resources import bundled_take
-from ivories.scoring import read_notes, score_notes
+from ivories.scoring import score_notes
 from ivories.sources.sound_file import SoundFileSource
 
 IVORIES = [sys.executable, "-c", "from ivories.cli import main; main()"]
@@ -238,6 +239,25 @@ def test_demo_leaves_its_files_and_prints_score_and_times(tmp_path):
     assert {p.name for p in (tmp_path / "made").iterdir()} == {"demo.mid", "demo.jsonl"}
     for words in ("onset F1", "Time per stage", "audio network", "video network"):
         assert words in done.stdout
+
+
+def test_without_mir_eval_a_score_is_refused_before_the_work_and_the_demo_goes_on(tmp_path):
+    hide = "import importlib.util as u; find = u.find_spec; u.find_spec = lambda name, *at: "
+    hide += "None if name == 'mir_eval' else find(name, *at)"
+    command = [sys.executable, "-c", f"{hide}; from ivories.cli import main; main()"]
+    take = bundled_take()
+    asked = subprocess.run(
+        [*command, "transcribe", take, "--truth", take.with_suffix(".mid"), "-o", "out.mid"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert asked.returncode == 2
+    assert "ivories[score]" in sentence(asked)
+    assert not (tmp_path / "out.mid").exists()
+    shown = subprocess.run(
+        [*command, "demo", "--fast"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout  # fmt: skip
+    assert "notes found" in shown
+    assert "Time per stage" in shown
 
 
 def test_doctor_and_devices_never_stumble(tmp_path):

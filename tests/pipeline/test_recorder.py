@@ -19,13 +19,14 @@ from ivories.config import Config, RecorderSection
 from ivories.controls import Request
 from ivories.datatypes import AudioBlock, NoteKind
 from ivories.media import probe
+from ivories.notes import matched_pairs, read_notes
 from ivories.recorder.keeper import POLL_S
 from ivories.recorder.recorder import Recorder
 from ivories.recorder.sound_ring import RATE
 from ivories.replay import decode
 from ivories.report import notes_of_events
 from ivories.resources import bundled_take
-from ivories.scoring import matched_pairs, read_notes, score_notes
+from ivories.scoring import score_notes
 from ivories.sinks.embedded_broker import start_broker
 from ivories.sinks.memory import MemorySink
 from ivories.sources.sound_file import SoundFileSource

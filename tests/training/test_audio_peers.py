@@ -11,7 +11,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("soxr")
 
 from ivories.errors import ConfigError
-from ivories.scoring import read_notes
+from ivories.notes import read_notes
 from ivories_training.audio import evaluate as judge
 from ivories_training.audio import peers
 from ivories_training.audio.measures import row

@@ -8,7 +8,7 @@ pytest.importorskip("cv2")
 
 from ivories.clock import SECOND
 from ivories.keyboard import KEYS, LOWEST_PITCH
-from ivories.scoring import NOTE_DTYPE
+from ivories.notes import NOTE_DTYPE
 from ivories_training.both_senses import IMAGINED, MISSED, Pairs, Scene, decide, last_judgement, pairs
 from ivories_training.video.clips import Clip
 from support import AUDIO_HORIZONS, FRAME_NS, HOP_NS, audio_evidence, video_evidence

@@ -19,8 +19,8 @@ from ivories.clock import SECOND
 from ivories.errors import SinkError
 from ivories.inference.manifest import Channel, Manifest, load_manifest, save_manifest
 from ivories.keyboard import IS_BLACK, KEYS, LOWEST_PITCH
+from ivories.notes import NOTE_DTYPE
 from ivories.report import DECIDED_DTYPE
-from ivories.scoring import NOTE_DTYPE
 from ivories.vision.calibration import from_corners
 from ivories.vision.strip import StripSpec
 from ivories_training.video import evaluate as judge

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ivories
-from ivories.scoring import read_notes
+from ivories.notes import read_notes
 from ivories_training.performances import read_midi
 from ivories_training.video.take import piece, write_midi
 

@@ -12,9 +12,10 @@ from ivories.datatypes import NoteEvent, NoteKind
 from ivories.errors import SinkError
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.instrument import Instrument
+from ivories.notes import NOTE_DTYPE
 from ivories.report import decision_delays, notes_of_events
 from ivories.runtime.timing import StageTimes
-from ivories.scoring import NOTE_DTYPE, score_notes
+from ivories.scoring import score_notes
 from ivories.sinks.memory import MemorySink
 from support import audio_evidence
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ivories.datatypes import KeyEvidence, Origin
 from ivories.inference.manifest import Channel, Manifest
-from ivories.scoring import NOTE_DTYPE
+from ivories.notes import NOTE_DTYPE
 from ivories_training.audio.excerpts import read_shard
 from ivories_training.audio.labels import targets
 from ivories_training.audio.listener import Listener

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivories.datatypes import NoteEvent, NoteKind, Origin
+from ivories.notes import matched_pairs
 from ivories.report import notes_of_events
-from ivories.scoring import NoteScores, matched_pairs, score_notes
+from ivories.scoring import NoteScores, score_notes
 from ivories_training.audio.takes import Take
 from ivories_training.thresholds import alone, follow, track
 

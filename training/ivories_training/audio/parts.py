@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivories.keyboard import KEYS
-from ivories.scoring import matched_pairs
+from ivories.notes import matched_pairs
 from ivories_training.audio.judged import Judged, joined, mean, percentile, share, struck_with, velocity_r
 
 REGISTERS: Final = {"A0-B2": (21, 47), "C3-B4": (48, 71), "C5-C8": (72, 108)}

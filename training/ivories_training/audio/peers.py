@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from ivories.errors import ConfigError
-from ivories.scoring import NOTE_DTYPE, read_notes
+from ivories.notes import NOTE_DTYPE, read_notes
 from ivories_training.audio.calibrate import notes_of
 from ivories_training.audio.judged import Judged
 from ivories_training.audio.takes import Take

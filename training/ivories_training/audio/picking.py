@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ivories.scoring import NOTE_DTYPE
+from ivories.notes import NOTE_DTYPE
 from ivories_training.audio.labels import HOP_S
 from ivories_training.performances import Performance
 

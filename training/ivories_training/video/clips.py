@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ivories.clock import SECOND
 from ivories.datatypes import VideoFrame
 from ivories.keyboard import LOWEST_PITCH
-from ivories.scoring import NOTE_DTYPE
+from ivories.notes import NOTE_DTYPE
 from ivories.vision.calibration import Calibration
 from ivories.vision.strip import StripFrontEnd, StripSpec
 from ivories_training.video.film import Film, scene_calibration, shaken
@@ -50,7 +50,7 @@ class Clip:
 
 
 def true_notes(strokes: Strokes) -> NDArray[np.void]:
-    """Return the strokes as ``scoring.NOTE_DTYPE``."""
+    """Return the strokes as ``notes.NOTE_DTYPE``."""
     rows = zip(strokes.onset_s, strokes.offset_s, strokes.key + LOWEST_PITCH, strokes.velocity, strict=True)
     return np.array(sorted(rows), NOTE_DTYPE)
 
@@ -117,7 +117,7 @@ def filmed_clip(video: Path) -> Clip:
     import av
 
     from ivories.errors import SourceError
-    from ivories.scoring import read_notes
+    from ivories.notes import read_notes
     from ivories.survey import survey
 
     try:
