@@ -236,8 +236,7 @@ class Tracker:
         onset_ns = max(round(centre * BIN_NS), int(self._since_ns[key]) + MILLISECOND)
         if self._pressed[key]:
             events.append(self._offset(key, onset_ns - MILLISECOND // 2, t_ns, 1.0))
-        heard = bool(self._stage(Origin.AUDIO, bins)[row])
-        velocity = self._touch.strike(key, onset_ns, heard=heard)
+        velocity = self._touch.strike(key, onset_ns)
         self._pressed[key] = True
         self._since_ns[key] = self._onset_ns[key] = onset_ns
         self._velocity[key] = velocity
