@@ -25,7 +25,7 @@ from ivories.vision.calibration import from_corners
 from ivories.vision.strip import StripSpec
 from ivories_training.video import evaluate as judge
 from ivories_training.video.cells import ALL, count, light, pooled
-from ivories_training.video.clips import Clip
+from ivories_training.video.clips import Clip, Idle
 from ivories_training.video.overlay import FALSE, MISSED, RIGHT, OverlayVideo, drawn, key_outline
 from support import FRAME_NS, video_evidence
 
@@ -157,23 +157,24 @@ def test_scores_are_kept_by_material(tmp_path: Path) -> None:
     scores = [judge.score(made, evidence, judge.told(evidence, THRESHOLDS))]
     judge.write_scores(path, "rendered", "balanced", scores)
     nobody = clip([])
-    silent = [judge.score(nobody, evidence, judge.told(evidence, THRESHOLDS))]
-    judge.write_scores(path, "filmed", "balanced", scores, silent)
+    idle = {Idle.ACTING: [judge.score(nobody, evidence, judge.told(evidence, THRESHOLDS))]}
+    judge.write_scores(path, "filmed", "balanced", scores, idle)
     kept = load_manifest(path).scores
     assert kept["rendered/balanced/f1_100ms"] == kept["filmed/balanced/f1_100ms"] == 1.0
-    assert kept["nobody presses/balanced/false_per_10_s"] == pytest.approx(
+    assert kept["hands only act/balanced/false_per_10_s"] == pytest.approx(
         10 * 3 / (SECONDS - 1 / 30), abs=0.01
     )
     card = (tmp_path / "README.md").read_text()
     assert card.count("| rendered | balanced | 1.000 |") == card.count("| filmed | balanced | 1.000 |") == 1
 
 
-def test_a_silent_clip_has_hands_and_a_lamp_but_no_keys_that_move() -> None:
+@pytest.mark.parametrize("idle", list(Idle))
+def test_an_idle_clip_has_hands_and_a_lamp_but_no_keys_that_move(idle: Idle) -> None:
     from ivories_training.invention import invent
     from ivories_training.video.clips import QUIET_S, random_clip
 
     notes = invent(3, 12.0).notes
-    made = random_clip(40_003, notes, 3.2, 25.0, silent=True)
+    made = random_clip(40_003, notes, 3.2, 25.0, idle=idle)
     assert len(made.notes) == 0
     assert not made.pressed.any()
     level = made.pictures.reshape(len(made.pictures), -1).mean(1)
@@ -229,7 +230,7 @@ def test_the_command_scores_rendered_clips(tiny_model: Path, tmp_path: Path) -> 
     kinds = {row["kind"] for row in content["cells"]}
     assert {"all", "white keys", "black keys", "free keys"} <= kinds
     assert content["clips"][0]["notes"] > 0
-    assert content["nobody_presses"][0]["notes"] == 0
+    assert [len(content["nobody_presses"][kind]) for kind in Idle] == [1, 1]
     assert "where nobody presses" in done.output
     assert "rendered/balanced/f1_100ms" in load_manifest(tiny_model).scores
     with av.open(str(tmp_path / "o.mp4")) as container:

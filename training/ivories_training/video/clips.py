@@ -5,6 +5,7 @@ They judge and calibrate a network; training uses the short sequences.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,14 @@ class Clip:
             yield VideoFrame(picture, int(self.t_ns[i]), 0, i)
 
 
+class Idle(StrEnum):
+    """What hands do in a clip in which nobody presses a key."""
+
+    RESTING = "hands rest or pass"
+    ACTING = "hands only act"
+    """They go and touch as if they played"""
+
+
 def true_notes(strokes: Strokes) -> NDArray[np.void]:
     """Return the strokes as ``notes.NOTE_DTYPE``."""
     rows = zip(strokes.onset_s, strokes.offset_s, strokes.key + LOWEST_PITCH, strokes.velocity, strict=True)
@@ -56,11 +65,11 @@ def true_notes(strokes: Strokes) -> NDArray[np.void]:
 
 
 def random_clip(
-    seed: int, notes: NDArray[np.void], seconds: float, rate: float | None = None, *, silent: bool = False
+    seed: int, notes: NDArray[np.void], seconds: float, rate: float | None = None, *, idle: Idle | None = None
 ) -> Clip:
     """Draw a scene and film ``seconds`` of ``notes`` (``performances.NOTE``) after a quiet beginning.
 
-    ``silent``: hands go and touch as if they played, but no key moves, and a lamp is switched.
+    ``idle``: no key moves, and a lamp is switched.
     """
     rng = np.random.default_rng([seed, 0xC11B])
     room = random_room(rng)
@@ -76,13 +85,15 @@ def random_clip(
     times = np.arange(round(seconds * rate)) / rate
     spec = StripSpec()
     sensor = random_sensor(rng, room.body["white_albedo"])
-    hands = random_hands(room, strokes, (QUIET_S, seconds), rng, arrives_s=QUIET_S - 0.1)
+    none = strokes.between(np.inf, np.inf)
+    acted = none if idle is Idle.RESTING else strokes
+    hands = random_hands(room, acted, (QUIET_S, seconds), rng, arrives_s=QUIET_S - 0.1)
     exposure = float(rng.uniform(0.05, 0.9)) / rate
-    if silent:
-        strokes = strokes.between(np.inf, np.inf)
+    if idle is not None:
+        strokes = none
     film = Film(room, sensor, strokes, times, exposure, hands, rng, spec=spec)
     exposed = list(film.exposures())
-    pictures = sensor.compress(_switched(exposed, QUIET_S * rate, rng) if silent else exposed)
+    pictures = sensor.compress(_switched(exposed, QUIET_S * rate, rng) if idle else exposed)
     calibration = shaken(scene_calibration(room), rng, float(rng.uniform(0, 0.05)))
     outside = ~StripFrontEnd(spec, calibration).visible
     return Clip(

@@ -36,7 +36,7 @@ def evaluate(
     silent: Annotated[
         int,
         typer.Option(
-            min=0, help="Rendered clips (beside rendered ones) in which hands touch but nobody presses."
+            min=0, help="Clips besides in which hands rest or pass, and as many in which they only act."
         ),
     ] = 4,
     policy: Annotated[str, typer.Option(help="earliest, balanced or surest.")] = "balanced",
@@ -57,9 +57,9 @@ def evaluate(
     from ivories_training.columns import WIDTH
     from ivories_training.video import evaluate as judge
     from ivories_training.video.cells import count, pooled
-    from ivories_training.video.clips import filmed_clip
+    from ivories_training.video.clips import Idle, filmed_clip
     from ivories_training.video.overlay import OverlayVideo
-    from ivories_training.video.recipe import silent_clips, unseen_clips
+    from ivories_training.video.recipe import idle_clips, unseen_clips
 
     watcher = judge.Watcher(model)
     policies = watcher.manifest.thresholds
@@ -71,7 +71,8 @@ def evaluate(
         films = (filmed_clip(path) for path in video)
     else:
         films = unseen_clips(performances, "test", clips, clip_seconds)
-    scores, counts, idle = [], [], []
+    scores, counts = [], []
+    idle: dict[Idle, list[judge.ClipScores]] = {}
     with nullcontext() if overlay is None else closing(OverlayVideo(overlay)) as film:
         for clip in films:
             evidence = watcher.watch(clip)
@@ -80,18 +81,17 @@ def evaluate(
             counts.append(count(clip, evidence))
             if film is not None:
                 film.add(clip, notes, f"{clip.name}  F1 {scores[-1].f1_100ms:.2f}  {policy}")
-        for clip in silent_clips(performances, 0 if video else silent, clip_seconds):
+        for kind, clip in idle_clips(performances, 0 if video else silent, clip_seconds):
             notes = judge.told(evidence := watcher.watch(clip), policies[policy])
-            idle.append(judge.score(clip, evidence, notes))
+            idle.setdefault(kind, []).append(judge.score(clip, evidence, notes))
             if film is not None:
-                film.add(clip, notes, f"{clip.name}  nobody presses  {policy}")
+                film.add(clip, notes, f"{clip.name}  {kind}  {policy}")
     console = Console(width=WIDTH)
     console.print(judge.clip_table(scores))
     console.print(judge.cell_table(pooled(counts)))
-    if idle:
-        typer.echo(
-            f"false notes per 10 s where nobody presses and a lamp is switched: {judge.false_rate(idle):.2f}"
-        )
+    for kind, of_kind in idle.items():
+        rate = judge.false_rate(of_kind)
+        typer.echo(f"false notes per 10 s where nobody presses, {kind}, and a lamp is switched: {rate:.2f}")
     if overlay is not None:
         typer.echo(f"wrote {overlay}")
     if json is not None:

@@ -6,7 +6,7 @@ Onset precision, recall and F1 are mir_eval's, at 50 and 100 ms; pressed keys ar
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from ivories.vision.strip import StripFrontEnd, StripSpec
 from ivories_training import columns
 from ivories_training.thresholds import track
 from ivories_training.video.cells import ALL, CellScores, count
-from ivories_training.video.clips import Clip
+from ivories_training.video.clips import Clip, Idle
 
 MEZZO_FORTE: Final = 80
 """MIDI velocity up to which a note counts as no louder than mf"""
@@ -113,18 +113,22 @@ def summary(scores: Sequence[ClipScores]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
-def false_rate(silent: Sequence[ClipScores]) -> float:
+def false_rate(idle: Sequence[ClipScores]) -> float:
     """Return the false notes per 10 s over clips in which nobody presses."""
-    return float(np.mean([s.false_per_10_s for s in silent])) if silent else math.nan
+    return float(np.mean([s.false_per_10_s for s in idle])) if idle else math.nan
 
 
 def save(
-    scores: Sequence[ClipScores], cells: Sequence[CellScores], silent: Sequence[ClipScores], path: Path
+    scores: Sequence[ClipScores],
+    cells: Sequence[CellScores],
+    idle: Mapping[Idle, Sequence[ClipScores]],
+    path: Path,
 ) -> None:
     """Write the scores of all clips, their means and the cells as JSON; what says nothing is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [[_finite(asdict(one)) for one in part] for part in (scores, cells, silent)]
-    content = {"clips": rows[0], "mean": summary(scores), "cells": rows[1], "nobody_presses": rows[2]}
+    rows = [[_finite(asdict(one)) for one in part] for part in (scores, cells)]
+    nobody = {kind: [_finite(asdict(one)) for one in part] for kind, part in idle.items()}
+    content = {"clips": rows[0], "mean": summary(scores), "cells": rows[1], "nobody_presses": nobody}
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
@@ -133,16 +137,20 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_scores(
-    path: Path, material: str, policy: str, scores: Sequence[ClipScores], silent: Sequence[ClipScores] = ()
+    path: Path,
+    material: str,
+    policy: str,
+    scores: Sequence[ClipScores],
+    idle: Mapping[Idle, Sequence[ClipScores]] | None = None,
 ) -> Manifest:
     """Put the means into the manifest at ``path``, beside those of other material, and into its card."""
     from ivories_training import export
-    from ivories_training.video.recipe import FALSE_NOTES, SILENT, video_card
+    from ivories_training.video.recipe import FALSE_NOTES, video_card
 
     manifest = load_manifest(path)
     new = {f"{material}/{policy}/{name}": round(value, 4) for name, value in summary(scores).items()}
-    if silent:
-        new[f"{SILENT}/{policy}/{FALSE_NOTES}"] = round(false_rate(silent), 4)
+    for kind, of_kind in (idle or {}).items():
+        new[f"{kind}/{policy}/{FALSE_NOTES}"] = round(false_rate(of_kind), 4)
     manifest = msgspec.structs.replace(manifest, scores=manifest.scores | new)
     export.finish(manifest, path.parent / manifest.file, video_card(manifest))
     return manifest

@@ -6,12 +6,11 @@ from pathlib import Path
 from ivories.inference.manifest import Manifest
 from ivories_training.backends import EXPORT_BACKEND, run_module, training_backend
 from ivories_training.performances import Split
-from ivories_training.video.clips import Clip, random_clip
+from ivories_training.video.clips import Clip, Idle, random_clip
 from ivories_training.video.dataset import Music, render
 
 _FIRST_CLIP = {"train": 10_000, "validation": 20_000, "test": 30_000}
-_FIRST_SILENT_CLIP = 40_000
-SILENT = "nobody presses"
+_FIRST_IDLE_CLIP = {Idle.ACTING: 40_000, Idle.RESTING: 45_000}
 FALSE_NOTES = "false_per_10_s"
 CARD = """\
 ## video
@@ -56,11 +55,12 @@ def unseen_clips(
         yield random_clip(seed, music.piece(seed), seconds, rate)
 
 
-def silent_clips(performances: Path | None, count: int, seconds: float) -> Iterator[Clip]:
-    """Yield ``count`` clips of the test split in which nobody presses a key, and a lamp is switched."""
+def idle_clips(performances: Path | None, count: int, seconds: float) -> Iterator[tuple[Idle, Clip]]:
+    """Yield ``count`` test clips of each kind in which nobody presses, and a lamp is switched."""
     music = Music(performances, "test")
-    for seed in range(_FIRST_SILENT_CLIP, _FIRST_SILENT_CLIP + count):
-        yield random_clip(seed, music.piece(seed), seconds, silent=True)
+    for idle, first in _FIRST_IDLE_CLIP.items():
+        for seed in range(first, first + count):
+            yield idle, random_clip(seed, music.piece(seed), seconds, idle=idle)
 
 
 def make_model(config_path: Path, run: Path, performances: Path | None, models: Path) -> Path:
