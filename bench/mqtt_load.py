@@ -22,8 +22,8 @@ import paho.mqtt.client as paho
 from ivories.clock import MILLISECOND, now_ns
 from ivories.datatypes import KeyState, NoteEvent, NoteKind
 from ivories.keyboard import KEYS
-from ivories.sinks.embedded_broker import start_broker
-from ivories.sinks.mqtt import MqttSink
+from ivories.sinks.mqtt.embedded_broker import start_broker
+from ivories.sinks.mqtt.sink import MqttSink
 
 PREFIX = "load"
 SETTLE_S = 60.0

@@ -10,7 +10,7 @@ import time
 
 import paho.mqtt.client as paho
 
-from ivories.sinks.embedded_broker import HOST
+from ivories.sinks.mqtt.embedded_broker import HOST
 
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
 BROKERS = ["mosquitto", "amqtt"] if MOSQUITTO else ["amqtt"]

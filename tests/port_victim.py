@@ -17,7 +17,10 @@ import traceback
 from pathlib import Path
 
 from ivories.datatypes import NoteEvent, NoteKind
-from ivories.sinks import owner_line, port_node, port_owner, usb_midi
+from ivories.sinks import usb_midi
+from ivories.sinks.port import line as owner_line
+from ivories.sinks.port import node as port_node
+from ivories.sinks.port import owner as port_owner
 
 FOLDER = str(Path(usb_midi.__file__).parent)
 REAL_LAUNCH = owner_line.launch

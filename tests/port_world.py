@@ -17,7 +17,10 @@ import types
 from pathlib import Path
 from unittest import mock
 
-from ivories.sinks import owned_port, owner_line, port_node, port_owner
+from ivories.sinks.port import line as owner_line
+from ivories.sinks.port import node as port_node
+from ivories.sinks.port import owned as owned_port
+from ivories.sinks.port import owner as port_owner
 
 KINDS = ("short", "EAGAIN", "EIO")  # what a write to the node may meet
 

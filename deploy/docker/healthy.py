@@ -7,7 +7,7 @@ from paho.mqtt import MQTTException, subscribe
 
 from ivories.config import load_config
 from ivories.errors import IvoriesError
-from ivories.sinks.mqtt_access import read_password
+from ivories.sinks.mqtt.access import read_password
 
 
 def main() -> int:

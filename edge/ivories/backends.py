@@ -28,7 +28,7 @@ BACKENDS: Final[dict[str, dict[str, str]]] = {
         "scripted": "ivories.inference.scripted:ScriptedRuntime",
     },
     "sink": {
-        "mqtt": "ivories.sinks.mqtt:MqttSink",
+        "mqtt": "ivories.sinks.mqtt.sink:MqttSink",
         "usb_midi": "ivories.sinks.usb_midi:UsbMidiSink",
         "alsa_seq": "ivories.sinks.alsa_seq:AlsaSequencerSink",
         "rtp_midi": "ivories.sinks.rtp_midi:RtpMidiSink",

@@ -22,10 +22,10 @@ from ivories.report import decision_delays, notes_of_events, score_table, stage_
 from ivories.resources import bundled_take
 from ivories.scoring import score_notes
 from ivories.sinks.base import Sink
-from ivories.sinks.embedded_broker import EmbeddedBroker, start_broker
 from ivories.sinks.jsonl import JsonLinesSink
 from ivories.sinks.midi_file import MidiFileSink
-from ivories.sinks.mqtt import MqttSink
+from ivories.sinks.mqtt.embedded_broker import EmbeddedBroker, start_broker
+from ivories.sinks.mqtt.sink import MqttSink
 from ivories.transcribe import Recording, prepare, transcribe
 
 _log = logging.getLogger(__name__)

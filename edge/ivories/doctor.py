@@ -23,7 +23,7 @@ from ivories.devices import list_microphones
 from ivories.errors import BackendError, ConfigError, IvoriesError, SinkError
 from ivories.recorder.shelf import Shelf
 from ivories.sensor_check import NothingSensedError, SensorInUseError, hear, look
-from ivories.sinks.mqtt_access import read_password, tls_context, topic_base
+from ivories.sinks.mqtt.access import read_password, tls_context, topic_base
 from ivories.sinks.rawmidi import find_gadget
 from ivories.sinks.rtp.ports import Ports
 from ivories.vision import calibration as calibrations

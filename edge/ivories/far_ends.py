@@ -26,7 +26,7 @@ from ivories.datatypes import NoteEvent, NoteKind
 from ivories.errors import BackendError
 from ivories.keyboard import key_of_pitch
 from ivories.sinks.base import Sink
-from ivories.sinks.embedded_broker import EmbeddedBroker, start_broker
+from ivories.sinks.mqtt.embedded_broker import EmbeddedBroker, start_broker
 
 START_S: Final = 10.0
 _DEVICE: Final = "bench"

@@ -51,7 +51,7 @@ def matched_pairs(
     """Return (N, 2) indices (reference, estimate) of the notes that count as right.
 
     Notes of one pitch whose onsets are within the tolerance (to a tenth of a millisecond, as mir_eval has it)
-    match, each at most one other. With one tolerance for all, the earliest pair first matches as many as can be.
+    match, each at most one other. With one tolerance for all, the earliest pair first makes the most pairs.
     """
     pairs = []
     for pitch in np.intersect1d(reference["pitch"], estimate["pitch"]):

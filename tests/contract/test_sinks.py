@@ -16,7 +16,7 @@ from ivories.backends import BACKENDS, load
 from ivories.errors import SinkError
 from ivories.keyboard import key_name, pitch_of_key
 from ivories.sinks import alsa_seq
-from ivories.sinks.embedded_broker import start_broker
+from ivories.sinks.mqtt.embedded_broker import start_broker
 from played import MidiReceiver, Player, SequencerLibrary, offset, onset, pedal
 from rtp_peer import Peer, free_port, until
 

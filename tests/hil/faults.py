@@ -53,7 +53,7 @@ def test_a_service_that_hangs_is_silenced_at_once_and_started_afresh_by_the_watc
 
 
 def test_the_owner_of_the_port_killed_costs_no_note_its_end(untroubled):
-    report = unharmed(untroubled.laptop(strike="pkill -9 -u ivories -f sinks.port_owner"))
+    report = unharmed(untroubled.laptop(strike="pkill -9 -u ivories -f sinks.port.owner"))
     assert report["ended_after_s"] is not None
 
 

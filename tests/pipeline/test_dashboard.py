@@ -12,8 +12,8 @@ import pytest
 
 from browser import CHROMIUM, Browser, Page
 from ivories.controls import Controls
-from ivories.sinks.embedded_broker import HOST, _free_port, start_broker
-from ivories.sinks.mqtt import MqttSink
+from ivories.sinks.mqtt.embedded_broker import HOST, _free_port, start_broker
+from ivories.sinks.mqtt.sink import MqttSink
 from mqtt_helpers import BROKERS, MOSQUITTO, answers, wait_for
 from played import Player, offset, onset, pedal
 

@@ -15,7 +15,7 @@ import yaml
 from ivories.config import load_config
 from ivories.media import probe
 from ivories.resources import bundled_take
-from ivories.sinks.embedded_broker import HOST, _free_port
+from ivories.sinks.mqtt.embedded_broker import HOST, _free_port
 from mqtt_helpers import MOSQUITTO, answers, wait_for
 
 PROJECT = Path(__file__).parents[2]

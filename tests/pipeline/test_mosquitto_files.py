@@ -10,9 +10,9 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
-from ivories.sinks.embedded_broker import HOST, _free_port
-from ivories.sinks.mqtt import MqttSink
-from ivories.sinks.mqtt_messages import keys_hex
+from ivories.sinks.mqtt.embedded_broker import HOST, _free_port
+from ivories.sinks.mqtt.messages import keys_hex
+from ivories.sinks.mqtt.sink import MqttSink
 from played import Player, offset, onset
 
 FOLDER = Path(__file__).parents[2] / "deploy/mosquitto"

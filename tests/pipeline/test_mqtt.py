@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from ivories.errors import BackendError, ConfigError, SinkError
-from ivories.sinks import embedded_broker, mqtt_queue
-from ivories.sinks.embedded_broker import HOST, start_broker
-from ivories.sinks.mqtt import MqttSink
-from ivories.sinks.mqtt_messages import keys_hex
+from ivories.sinks.mqtt import embedded_broker
+from ivories.sinks.mqtt import queue as mqtt_queue
+from ivories.sinks.mqtt.embedded_broker import HOST, start_broker
+from ivories.sinks.mqtt.messages import keys_hex
+from ivories.sinks.mqtt.sink import MqttSink
 from mqtt_helpers import BROKERS, MOSQUITTO, Dashboard, answers, wait_for
 from played import Player, offset, onset, pedal
 
@@ -249,7 +250,7 @@ class TestMosquitto:
         dashboard = Dashboard(port)
         opened.append(dashboard)
         program = (
-            "import time; from ivories.sinks.mqtt import MqttSink; "
+            "import time; from ivories.sinks.mqtt.sink import MqttSink; "
             f"MqttSink(host='{HOST}', port={port}, device='attic'); time.sleep(60)"
         )
         child = subprocess.Popen([sys.executable, "-c", program])

@@ -11,9 +11,9 @@ from paho.mqtt.properties import Properties
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.instrument import Instrument
 from ivories.runtime.timing import StageTimes
-from ivories.sinks.embedded_broker import HOST, start_broker
 from ivories.sinks.memory import MemorySink
-from ivories.sinks.mqtt import MqttSink
+from ivories.sinks.mqtt.embedded_broker import HOST, start_broker
+from ivories.sinks.mqtt.sink import MqttSink
 from mqtt_helpers import BROKERS, MOSQUITTO, Dashboard, wait_for
 from support import audio_evidence
 

@@ -7,7 +7,8 @@ import tempfile
 
 import port_deaths
 import port_faults
-from ivories.sinks import port_ledger, port_owner
+from ivories.sinks.port import ledger as port_ledger
+from ivories.sinks.port import owner as port_owner
 
 
 def test_ten_thousand_deaths_and_other_faults_leave_no_note_hanging(capsys):

@@ -27,8 +27,8 @@ from ivories.replay import decode
 from ivories.report import notes_of_events
 from ivories.resources import bundled_take
 from ivories.scoring import score_notes
-from ivories.sinks.embedded_broker import start_broker
 from ivories.sinks.memory import MemorySink
+from ivories.sinks.mqtt.embedded_broker import start_broker
 from ivories.sources.sound_file import SoundFileSource
 from ivories.sources.video_file import VideoFileSource
 from ivories.transcribe import Recording, prepare, transcribe

@@ -16,8 +16,9 @@ from ivories import outputs
 from ivories.config import parse_config
 from ivories.errors import SinkError
 from ivories.keyboard import pitch_of_key
-from ivories.sinks import owner_line, port_node
-from ivories.sinks.port_owner import PortOwner
+from ivories.sinks.port import line as owner_line
+from ivories.sinks.port import node as port_node
+from ivories.sinks.port.owner import PortOwner
 from ivories.sinks.rawmidi import find_cable, find_gadget
 from ivories.sinks.usb_midi import UsbMidiSink
 from played import MidiReceiver, Player, offset, onset, pedal

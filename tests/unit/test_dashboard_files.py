@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from ivories.controls import Controls
-from ivories.sinks.mqtt_commands import COMMANDS, POLICIES, check, parse
-from ivories.sinks.mqtt_messages import MESSAGES, ReplyMessage, keys_message, note_message
-from ivories.sinks.mqtt_state import RetainedState
-from ivories.sinks.mqtt_stats import Tally
+from ivories.sinks.mqtt.commands import COMMANDS, POLICIES, check, parse
+from ivories.sinks.mqtt.messages import MESSAGES, ReplyMessage, keys_message, note_message
+from ivories.sinks.mqtt.state import RetainedState
+from ivories.sinks.mqtt.stats import Tally
 from played import onset
 
 FOLDER = Path(__file__).parents[2] / "deploy/dashboards"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ivories.datatypes import NoteKind
 from ivories.keyboard import KEYS, pitch_of_key
 from ivories.sinks.midi import event_bytes
-from ivories.sinks.port_ledger import PITCHES, PortLedger, silence
+from ivories.sinks.port.ledger import PITCHES, PortLedger, silence
 from played import MidiReceiver, offset, onset, pedal
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ivories.datatypes import KeyState
 from ivories.errors import CommandError
 from ivories.keyboard import KEYS
-from ivories.sinks.home_assistant import discovery, discovery_topic
-from ivories.sinks.mqtt_commands import COMMANDS, check
-from ivories.sinks.mqtt_messages import (
+from ivories.sinks.mqtt.commands import COMMANDS, check
+from ivories.sinks.mqtt.home_assistant import discovery, discovery_topic
+from ivories.sinks.mqtt.messages import (
     MESSAGES,
     SCHEMA,
     NoteMessage,
@@ -28,7 +28,7 @@ from ivories.sinks.mqtt_messages import (
     note_message,
     pedal_message,
 )
-from ivories.sinks.mqtt_schema import files, schemas
+from ivories.sinks.mqtt.schema import files, schemas
 from played import onset, pedal
 
 DOCS = Path(__file__).parents[2] / "deploy/docs"
@@ -149,7 +149,7 @@ def test_the_announcement_to_home_assistant_is_documented_and_whole():
 
 def test_the_schemas_beside_the_documentation_are_those_of_the_messages():
     written = {path.name: path.read_text() for path in SCHEMAS.glob("*.json")}
-    assert written == files(), f"run: python -m ivories.sinks.mqtt_schema {SCHEMAS}"
+    assert written == files(), f"run: python -m ivories.sinks.mqtt.schema {SCHEMAS}"
     for name, schema in schemas().items():
         assert f"`{name}" in PAGE
         assert schema["$ref"].removeprefix("#/$defs/") in schema["$defs"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ivories.controls import WAITING, Controls, minutes_of
 from ivories.errors import CommandError
-from ivories.sinks.mqtt_commands import (
+from ivories.sinks.mqtt.commands import (
     COMMANDS,
     LARGEST,
     POLICIES,
@@ -20,7 +20,7 @@ from ivories.sinks.mqtt_commands import (
     check,
     parse,
 )
-from ivories.sinks.mqtt_messages import ReplyMessage
+from ivories.sinks.mqtt.messages import ReplyMessage
 
 BASE = "ivories/salon"
 JSON = st.recursive(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ivories.sinks.port_ledger import PortLedger
+from ivories.sinks.port.ledger import PortLedger
 from ivories.sinks.rtp import journal
 from ivories.sinks.rtp.packets import Clock
 from ivories.sinks.rtp.session import REPEATS, SILENT_S, Participant, Session

@@ -16,7 +16,7 @@ from ivories.clock import now_ns
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import BackendError, SinkError
 from ivories.sinks.midi import event_bytes
-from ivories.sinks.port_ledger import CONTROL_CHANGE, NOTE_OFF, NOTE_ON, PortLedger
+from ivories.sinks.port.ledger import CONTROL_CHANGE, NOTE_OFF, NOTE_ON, PortLedger
 
 # Numbers of <alsa/seq_event.h>, <alsa/seq.h> and <alsa/seqmid.h>
 _EVENT_TYPES: Final = {NOTE_ON: 6, NOTE_OFF: 7, CONTROL_CHANGE: 10}

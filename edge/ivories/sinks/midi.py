@@ -5,7 +5,7 @@ Pitches 21..108; note-on with velocity 1..127, note-off with release velocity, s
 
 from ivories.datatypes import NoteEvent, NoteKind
 from ivories.keyboard import pitch_of_key
-from ivories.sinks.port_ledger import CONTROL_CHANGE, NOTE_OFF, NOTE_ON, SUSTAIN_PEDAL
+from ivories.sinks.port.ledger import CONTROL_CHANGE, NOTE_OFF, NOTE_ON, SUSTAIN_PEDAL
 
 
 def event_bytes(event: NoteEvent, *, channel: int = 0) -> bytes:

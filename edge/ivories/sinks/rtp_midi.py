@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from ivories.errors import ConfigError
-from ivories.sinks.owned_port import OwnedPortSink
-from ivories.sinks.port_owner import NETWORK
+from ivories.sinks.port.owned import OwnedPortSink
+from ivories.sinks.port.owner import NETWORK
 from ivories.sinks.rtp.door import network
 from ivories.sinks.rtp.invitation import CONTROL_PORT, split_peer
 from ivories.sinks.rtp.packets import LONGEST_NAME

@@ -1,10 +1,10 @@
 """Raw MIDI out of a character device: on a Pi the port of the USB gadget that a laptop sees as a keyboard."""
 
-from ivories.sinks.owned_port import OwnedPortSink
+from ivories.sinks.port.owned import OwnedPortSink
 
 
 class UsbMidiSink(OwnedPortSink):
-    """Sends notes into a device node; ``ivories.sinks.port_node`` tells what that lives through."""
+    """Sends notes into a device node; ``ivories.sinks.port.node`` tells what that lives through."""
 
     name = "usb_midi"
 

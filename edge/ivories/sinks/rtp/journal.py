@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from ivories.sinks.port_ledger import ALL_NOTES_OFF, CONTROL_CHANGE, NOTE_OFF, NOTE_ON
+from ivories.sinks.port.ledger import ALL_NOTES_OFF, CONTROL_CHANGE, NOTE_OFF, NOTE_ON
 
 DEEPEST: Final = 16_384
 """Packets that a journal reaches back at most: half of what their 16-bit numbers could tell apart"""

@@ -1,6 +1,6 @@
 """The network end of RTP-MIDI: the sessions that are open at two UDP ports.
 
-It stands in the place of ``ivories.sinks.port_node.PortNode`` behind a port owner, and has its shape. It
+It stands in the place of ``ivories.sinks.port.node.PortNode`` behind a port owner, and has its shape. It
 sends notes and takes none in.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ivories.errors import SinkError
-from ivories.sinks.port_ledger import PortLedger
+from ivories.sinks.port.ledger import PortLedger
 from ivories.sinks.rtp.door import Door
 from ivories.sinks.rtp.invitation import Invitation
 from ivories.sinks.rtp.packets import ACCEPTED, END, INVITATION, REJECTED, Clock, Exchange, Feedback, decode

@@ -8,7 +8,7 @@ those, note-offs and pedal are said again a few times, which does no harm where 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ivories.sinks.port_ledger import CONTROL_CHANGE, NOTE_ON, SUSTAIN_PEDAL, silence
+from ivories.sinks.port.ledger import CONTROL_CHANGE, NOTE_ON, SUSTAIN_PEDAL, silence
 from ivories.sinks.rtp import packets
 from ivories.sinks.rtp.journal import Journal
 from ivories.sinks.rtp.packets import TICKS_PER_SECOND, Clock

@@ -1,6 +1,6 @@
 """What the sinks have in common whose port is held by a process of its own.
 
-That is the port owner (``ivories.sinks.port_owner``): whatever happens to this process, it lets all notes go.
+That is the port owner (``ivories.sinks.port.owner``): whatever happens to this process, it lets all notes go.
 ``send`` hands a message over in the caller's thread; a second thread listens to the owner and replaces one
 that died or hangs.
 """
@@ -17,9 +17,9 @@ from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import SinkError
 from ivories.sinks.held import HeldNotes
 from ivories.sinks.midi import event_bytes, note_on, sustain
-from ivories.sinks.owner_line import OwnerLine
-from ivories.sinks.port_ledger import ALL_NOTES_OFF, CONTROL_CHANGE
-from ivories.sinks.port_owner import BEAT
+from ivories.sinks.port.ledger import ALL_NOTES_OFF, CONTROL_CHANGE
+from ivories.sinks.port.line import OwnerLine
+from ivories.sinks.port.owner import BEAT
 
 _log = logging.getLogger(__name__)
 

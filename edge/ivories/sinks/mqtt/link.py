@@ -21,8 +21,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ivories.sinks.mqtt_access import Broker
-from ivories.sinks.mqtt_commands import Incoming
+from ivories.sinks.mqtt.access import Broker
+from ivories.sinks.mqtt.commands import Incoming
 
 _log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from ivories.controls import Controls
 from ivories.datatypes import KeyState, NoteEvent, NoteKind
 from ivories.errors import CommandError
 from ivories.sinks.held import HeldNotes
-from ivories.sinks.home_assistant import discovery, discovery_topic
-from ivories.sinks.mqtt_messages import (
+from ivories.sinks.mqtt.home_assistant import discovery, discovery_topic
+from ivories.sinks.mqtt.messages import (
     StatsMessage,
     info_message,
     keys_hex,

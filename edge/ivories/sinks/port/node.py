@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ivories.errors import SinkError
-from ivories.sinks.port_ledger import PortLedger
+from ivories.sinks.port.ledger import PortLedger
 from ivories.sinks.rawmidi import Cable, drop_unsent, find_cable, find_gadget, shorten_buffer
 
 FIRST_RETRY_S: Final = 0.05

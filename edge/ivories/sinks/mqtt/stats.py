@@ -10,7 +10,7 @@ import numpy as np
 from ivories.clock import MILLISECOND
 from ivories.controls import Controls
 from ivories.datatypes import NoteEvent, NoteKind
-from ivories.sinks.mqtt_messages import DelaySpread, StatsMessage, unix_s
+from ivories.sinks.mqtt.messages import DelaySpread, StatsMessage, unix_s
 
 _ONSETS: Final = 4096  # kept between two messages: a minute of 68 notes per second
 

@@ -1,4 +1,4 @@
-"""JSON schemas of the MQTT messages: ``python -m ivories.sinks.mqtt_schema FOLDER`` writes them."""
+"""JSON schemas of the MQTT messages: ``python -m ivories.sinks.mqtt.schema FOLDER`` writes them."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ivories.sinks.mqtt_messages import MESSAGES, SCHEMA
+from ivories.sinks.mqtt.messages import MESSAGES, SCHEMA
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

@@ -1,4 +1,4 @@
-"""One process that owns the MIDI port (``ivories.sinks.port_owner``), and the application's line to it."""
+"""One process that owns the MIDI port (``ivories.sinks.port.owner``), and the application's line to it."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ivories.errors import SinkError
-from ivories.sinks.port_owner import BEAT, CLOSE, LEFT
+from ivories.sinks.port.owner import BEAT, CLOSE, LEFT
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ PATIENCE_S: Final = 0.02
 """How long ``put`` waits, once, for an owner with hundreds of messages before it"""
 
 _START: Final = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from ivories.sinks.port_owner import main; main()"
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from ivories.sinks.port.owner import main; main()"
 )
 
 
@@ -33,7 +33,7 @@ def launch(line: socket.socket, arguments: list[str]) -> "subprocess.Popen[bytes
     Python runs without its site packages, for a start of some tens of milliseconds; in a session of its own,
     so that a terminal's Ctrl-C goes by.
     """
-    folder = str(Path(__file__).parents[2])
+    folder = str(Path(__file__).parents[3])
     return subprocess.Popen(  # noqa: S603  every word is ours, and there is no shell
         [sys.executable, "-I", "-S", "-c", _START, folder, str(line.fileno()), *arguments],
         pass_fds=[line.fileno()],

@@ -7,7 +7,7 @@ STATE REFUSED SWALLOWED REOPENED`` after every beat and change, ``log SENTENCE``
 before the answer to a beat ``left NUMBER:NS NUMBER:NS ...``: when the node had taken which message, those
 with MIDI being counted from 1. Told so late, it costs the notes nothing.
 
-Started by ``ivories.sinks.owner_line``; it imports no library and little of Python's own.
+Started by ``ivories.sinks.port.line``; it imports no library and little of Python's own.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ivories.errors import SinkError
-from ivories.sinks.port_node import PortNode
+from ivories.sinks.port.node import PortNode
 
 if TYPE_CHECKING:
     from ivories.sinks.rtp.node import RtpNode

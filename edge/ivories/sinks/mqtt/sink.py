@@ -18,13 +18,13 @@ from ivories.clock import now_ns
 from ivories.controls import Controls
 from ivories.datatypes import KeyState, NoteEvent
 from ivories.errors import SinkError
-from ivories.sinks.mqtt_access import Broker, Protocol, read_password, tls_context, topic_base
-from ivories.sinks.mqtt_commands import COMMANDS, REPLIES, CommandDesk, Incoming, Reply
-from ivories.sinks.mqtt_link import MqttLink
-from ivories.sinks.mqtt_messages import StatsMessage, note_message
-from ivories.sinks.mqtt_queue import NoteQueue
-from ivories.sinks.mqtt_state import RetainedState
-from ivories.sinks.mqtt_stats import Tally
+from ivories.sinks.mqtt.access import Broker, Protocol, read_password, tls_context, topic_base
+from ivories.sinks.mqtt.commands import COMMANDS, REPLIES, CommandDesk, Incoming, Reply
+from ivories.sinks.mqtt.link import MqttLink
+from ivories.sinks.mqtt.messages import StatsMessage, note_message
+from ivories.sinks.mqtt.queue import NoteQueue
+from ivories.sinks.mqtt.state import RetainedState
+from ivories.sinks.mqtt.stats import Tally
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import msgspec
 from ivories.config import Policy
 from ivories.controls import CommandName, Controls, Request, minutes_of
 from ivories.errors import CommandError
-from ivories.sinks.mqtt_messages import ReplyMessage, RequestMessage
+from ivories.sinks.mqtt.messages import ReplyMessage, RequestMessage
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""A MIDI port that is held by a process of its own, so that no note outlives the application."""
