@@ -13,6 +13,11 @@
 # MIRROR is the Debian mirror, PYTHON the interpreter that builds the release, of the device's version: 3.11.
 set -eu
 
+# Mounts of its own: however this script ends, none stays.
+if [ "$(id -u)" = 0 ] && [ -z "${IVORIES_MOUNTS:-}" ]; then
+  IVORIES_MOUNTS=own exec unshare --mount sh "$0" "$@"
+fi
+
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
 suite=bookworm
@@ -50,6 +55,7 @@ while [ $# -gt 0 ]; do
 done
 
 [ -n "$image" ] || fail "say which file to write: build.sh ivories.img"
+key=$(realpath -m "$key") models=$(realpath -m "$models") # the hooks run elsewhere
 [ -z "$opener" ] || ssh-keygen -l -f "$opener" >/dev/null 2>&1 || fail "$opener is no public key"
 case $arch-$board in
   amd64-uefi) kernel=linux-image-amd64 loader=systemd-boot console=ttyS0 ;;
@@ -77,7 +83,9 @@ include="$kernel $loader $asked systemd-sysv systemd-timesyncd udev kmod dbus pr
   avahi-daemon netplan.io systemd-resolved wpasupplicant cloud-init cloud-guest-utils fdisk e2fsprogs zstd"
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/ivories-image.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+# What mmdebstrap mounts below it goes when that ends, or is left alone: no rm may walk into /sys or /dev.
+trap 'rm -rf --one-file-system "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 
 # Before the packages: what the kernel's and the boot loader's own scripts look for.
 cat >"$work/early" <<'HOOK'
