@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bundle import installed, missing, parse_manifest, receive, releases
+from bundle import confirmed, installed, missing, parse_manifest, receive, releases
 from environment import build, prune
 from places import HOME, PENDING, PROTOCOL, RELEASES, ROOT, SERVICE, STORE, Refusal, current, say, step
 from stuck import unstick
@@ -66,12 +66,12 @@ def install() -> None:
 
 
 def rollback() -> None:
-    """Switch to the newest usable release before the current one."""
+    """Switch to the newest release before the current one that was well when it came."""
     with locked():
         take_back()
         usable, running = releases(), installed(current())
         older = [m for m in usable if running and (m.created, m.id) < (running.created, running.id)]
-        older = [m for m in older if not (RELEASES / m.id / "failed").exists()]
+        older = [m for m in older if confirmed(m.id)]
         if not older:
             raise Refusal("there is no earlier release to go back to")
         activate(older[0].id)

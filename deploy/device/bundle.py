@@ -178,6 +178,11 @@ def installed(release: str) -> Manifest | None:
     return parse_manifest((folder / "manifest.json").read_bytes())
 
 
+def confirmed(release: str) -> bool:
+    """Return whether ``release`` was ever seen to be well; one whose update was cut off was not."""
+    return (RELEASES / release / "confirmed").exists()
+
+
 def releases() -> list[Manifest]:
     """Return the usable releases, newest first."""
     found = [installed(folder.name) for folder in RELEASES.iterdir()]

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bundle import Entry, Manifest, releases
+from bundle import Entry, Manifest, confirmed, releases
 from places import CONFIG, ENVIRONMENT, KEEP, RELEASES, ROOT, STORE, Refusal, current, say, step, write
 
 
@@ -119,10 +119,10 @@ def _examine(folder: Path, lock: int) -> None:
 
 
 def prune() -> None:
-    """Delete all but the newest releases, and stored files that none of them names."""
+    """Delete all but the newest releases that were well, and stored files that none of them names."""
     usable = releases()
     kept = [m for m in usable if m.id == current()]
-    kept += [m for m in usable if m.id != current()][: KEEP - len(kept)]
+    kept += [m for m in usable if m.id != current() and confirmed(m.id)][: KEEP - len(kept)]
     for folder in RELEASES.iterdir():
         if folder.name not in {m.id for m in kept}:
             (folder / "ready").unlink(missing_ok=True)

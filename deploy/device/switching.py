@@ -88,6 +88,7 @@ def activate(release: str) -> None:
     if str(ROOT) == "/" and not Path("/run/systemd/system").is_dir():
         step("switch; no service runs here that could be restarted")
         switch(release)
+        _confirm(release)
         return
     before, old = service(), current()
     step("note the switch")
@@ -100,6 +101,8 @@ def activate(release: str) -> None:
     wrong = watch(before)
     if not wrong or not old:
         step("confirm")
+        if not wrong:
+            _confirm(release)
         PENDING.unlink()
         sync(HOME)
         if wrong:
@@ -112,6 +115,11 @@ def activate(release: str) -> None:
     sync(HOME)
     (RELEASES / release / "failed").write_text(wrong)
     raise Refusal(f"{release} is not healthy: {wrong}; {old} runs again")
+
+
+def _confirm(release: str) -> None:
+    """Note that ``release`` was once seen to be well: one to go back to."""
+    write(RELEASES / release / "confirmed", b"")
 
 
 def take_back() -> None:

@@ -119,6 +119,16 @@ def test_rollback_goes_back_one_release_and_the_next_update_forward(site):
     assert site.answer() == "best"
 
 
+def test_rollback_passes_over_a_release_whose_update_was_cut_off(site):
+    code, _ = site.run("install", site.bundle("cut"), kill_at=10)  # while it is watched
+    assert code == -9
+    site.restart()
+    assert site.answer() == "good"
+    assert site.run("install", site.bundle("better"))[0] == 0
+    code, said = site.run("rollback")
+    assert (code, site.answer()) == (0, "good"), said
+
+
 def test_three_releases_are_kept_and_no_file_that_none_of_them_needs(site):
     for number in range(4):
         assert site.run("install", site.bundle(str(number)))[0] == 0
