@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 # Where a sensor's model names no thresholds: its evidence never commits a note on its own.
 _NEVER = 1e9
+# How long a note waits for its sound to tell its velocity: hardly anything is known of it before.
+_FAITHFUL_MS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,17 @@ class Application:
             minimum_duration_ms=decoding.minimum_duration_ms,
             retract=decoding.retract,
             pedal=decoding.pedal,
+            wait_ms=_FAITHFUL_MS if self._faithful(policy, quick=False) else 0.0,
+            quick_wait_ms=_FAITHFUL_MS if self._faithful(policy, quick=True) else 0.0,
             key_prior=self._key_prior(),
         )
+
+    def _faithful(self, policy: str, *, quick: bool) -> bool:
+        """Whether notes wait for their sound; ``quick``: where a camera sees strokes in several frames."""
+        dynamics = self.config.decoding.dynamics
+        if dynamics == "auto":
+            return policy != "earliest" and not quick
+        return dynamics == "faithful"
 
     def _key_prior(self) -> KeyPriorConfig | None:
         decoding = self.config.decoding

@@ -13,6 +13,7 @@ import msgspec
 from ivories.errors import ConfigError
 
 Policy = Literal["earliest", "balanced", "surest"]
+Dynamics = Literal["auto", "early", "faithful"]
 Switch = Literal["auto", "on", "off"]
 
 
@@ -49,6 +50,7 @@ class ModelsSection(Section, frozen=True):
 
 class DecodingSection(Section, frozen=True):
     policy: Policy = "balanced"
+    dynamics: Dynamics = "auto"
     refractory_ms: float = 60.0
     minimum_duration_ms: float = 30.0
     retract: bool = True

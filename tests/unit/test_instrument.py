@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ivories.app import Application
-from ivories.config import Config, Policy
+from ivories.config import Config, DecodingSection, Policy
 from ivories.controls import Request
 from ivories.datatypes import NoteEvent, NoteKind
 from ivories.errors import SinkError
@@ -119,6 +119,23 @@ def test_the_shipped_ears_know_every_policy():
     assert instrument.controls.policy == "balanced"
     assert app.tracker_settings("surest") != app.tracker_settings("earliest")
     app.close()
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "policy", "waits"),
+    [
+        ("auto", "balanced", (True, False)),
+        ("auto", "surest", (True, False)),
+        ("auto", "earliest", (False, False)),
+        ("early", "surest", (False, False)),
+        ("faithful", "earliest", (True, True)),
+    ],
+)
+def test_dynamics_say_whether_notes_wait_for_their_sound(dynamics, policy, waits):
+    config = Config(decoding=DecodingSection(dynamics=dynamics, policy=policy))
+    app = Application(config, audio=False, video=False)
+    settings = app.tracker_settings()
+    assert (settings.wait_ms > 0, settings.quick_wait_ms > 0) == waits
 
 
 def event(kind, key, t_s, decided_s=None, *, retracts=False):

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from support import AUDIO_HORIZONS, FRAME_NS, HOP_NS, audio_evidence, video_evid
 
 SPEC = FrontEndSpec()
 SETTINGS = TrackerSettings(audio_thresholds=(2.0, 1.0, 0.0), video_thresholds=(3.0, 2.0, 1.0, 0.0))
+EARLY = msgspec.structs.replace(SETTINGS, wait_ms=0.0)
 MIDDLE_C = 39
 
 
@@ -141,7 +143,7 @@ def test_a_note_that_only_the_eye_knows_is_as_loud_as_the_last_ones_around_it():
     voices += [(key, 20 + 15 * i, 30 + 15 * i, -52.0) for i, key in enumerate(range(20, 35))]
     told = {}
     for key in (32, 72):
-        tracker = Tracker(SETTINGS, touch=TouchScale(mean_db=-40.0, notes=1000))
+        tracker = Tracker(EARLY, touch=TouchScale(mean_db=-40.0, notes=1000))
         hear(tracker, voices, 250)
         [told[key]] = [e.velocity for e in see(tracker, key, 252 * HOP_NS)]
     assert told[32] < USUAL - 20
@@ -149,7 +151,7 @@ def test_a_note_that_only_the_eye_knows_is_as_loud_as_the_last_ones_around_it():
 
 
 def test_after_a_pause_a_note_that_only_the_eye_knows_is_a_usual_one():
-    tracker = Tracker(SETTINGS, touch=TouchScale(mean_db=-40.0, notes=1000))
+    tracker = Tracker(EARLY, touch=TouchScale(mean_db=-40.0, notes=1000))
     hear(tracker, [(60, 20 + 15 * i, 30 + 15 * i, -28.0) for i in range(10)], 700)
     [onset] = see(tracker, 60, 702 * HOP_NS)
     assert onset.velocity == pytest.approx(USUAL, abs=3)

@@ -2,7 +2,8 @@
 
 Each sensor judges the same moment several times, at later and later horizons; the grid keeps, per 10 ms bin
 and key, the best informed judgement of each sensor. Log-likelihood ratios of different sensors add; those of
-one sensor replace each other, since they share their errors.
+one sensor replace each other, since they share their errors. Beside an ear, the eye's are averaged instead:
+four looks at a moving key err less than the last of them.
 """
 
 from collections.abc import Mapping
@@ -20,9 +21,8 @@ BINS: Final = 96
 """The grid reaches 0.96 s: the largest horizon, plus prediction, plus room for a late sensor."""
 
 
-_BLIND: Final = {Origin.AUDIO: 0.03, Origin.VIDEO: 0.1}
-"""Probability that a sensor misses an onset whatever it usually sees or hears."""
-
+BLIND: Final = {Origin.AUDIO: 0.03, Origin.VIDEO: 0.1}
+"""Probability that a sensor misses an onset whatever it usually sees or hears"""
 
 _SUREST: Final = np.float32(40.0)
 """Log-likelihood ratio beyond which nothing is gained; two of them still are a float32"""
@@ -34,6 +34,7 @@ class EvidenceGrid:
     def __init__(self) -> None:
         self._llr: dict[Origin, Float32] = {o: np.zeros((BINS, KEYS), np.float32) for o in Origin}
         self._stage: dict[Origin, NDArray[np.int8]] = {o: np.zeros(BINS, np.int8) for o in Origin}
+        self._looks: Float32 = np.zeros((BINS, KEYS), np.float32)  # the eye's, later ones for half
         self._newest: int | None = None
 
     def reset(self) -> None:
@@ -41,6 +42,7 @@ class EvidenceGrid:
         for origin in Origin:
             self._llr[origin][:] = 0
             self._stage[origin][:] = 0
+        self._looks[:] = 0
         self._newest = None
 
     def put(self, evidence: KeyEvidence, shift_ns: int = 0) -> range:
@@ -64,19 +66,28 @@ class EvidenceGrid:
                 touched.append(time_bin)
         return range(min(touched), max(touched) + 1) if touched else range(0)
 
-    def fused(self, bins: range, weights: Mapping[Origin, float]) -> Float32:
-        """Return the summed log-likelihood ratios (len(bins), K); 0 where nothing is known.
+    def judged(
+        self, bins: range, weights: Mapping[Origin, float], eye_blind: Float32 | None = None
+    ) -> dict[Origin, Float32]:
+        """Return log-likelihood ratios (len(bins), K) by sensor, to be added; 0 where nothing is known.
 
-        Each sensor is taken to be blind to a key with a small probability: then its silence proves nothing.
-        Without this, a camera that sees a key badly could veto what is plainly heard. ``weights`` (0..1)
-        scale what each sensor says, by its health.
+        Each sensor is taken to be blind to a key with some probability: then its silence proves nothing.
+        Without this, a camera that sees a key badly could veto what is plainly heard.
+
+        Args:
+            bins: which.
+            weights: 0..1, scale what each sensor says, by its health.
+            eye_blind: (K,) that probability for an eye beside an ear; None where either is alone.
         """
         index = self._index(bins)
-        odds = np.ones((len(bins), KEYS), np.float32)
-        for origin, blind in _BLIND.items():
-            ratio = np.exp(np.minimum(np.float32(weights[origin]) * self._llr[origin][index], _SUREST))
-            odds *= ratio * np.float32(1 - blind) + np.float32(blind)
-        return np.log(odds)
+        told: dict[Origin, Float32] = {}
+        for origin, usual in BLIND.items():
+            llr, blind = self._llr[origin], np.full(1, usual, np.float32)
+            if origin is Origin.VIDEO and eye_blind is not None:
+                llr, blind = self._looks, eye_blind
+            ratio = np.exp(np.minimum(np.float32(weights[origin]) * llr[index], _SUREST))
+            told[origin] = np.log(ratio * (1 - blind) + blind)
+        return told
 
     def of(self, origin: Origin, bins: range) -> Float32:
         """Return one sensor's log-likelihood ratios (len(bins), K)."""
@@ -110,13 +121,25 @@ class EvidenceGrid:
         for origin in Origin:
             self._llr[origin][index] = 0
             self._stage[origin][index] = 0
+        self._looks[index] = 0
         self._newest = newest
 
     def _enter(self, origin: Origin, time_bin: int, stage: int, row: Float32) -> None:
         i = time_bin % BINS
         known = self._stage[origin][i]
+        if origin is Origin.VIDEO:
+            self._look(i, stage - known, row)
         if stage > known:
             self._llr[origin][i] = row
             self._stage[origin][i] = stage
         elif stage == known:
             np.maximum(self._llr[origin][i], row, out=self._llr[origin][i])
+
+    def _look(self, i: int, stages_on: int, row: Float32) -> None:
+        """Enter a judgement of the eye into their mean; ``stages_on`` 0: its horizon is in it already."""
+        if stages_on == 0:
+            np.maximum(self._looks[i], row, out=self._looks[i])
+        elif stages_on > 0 and self._stage[Origin.VIDEO][i]:
+            self._looks[i] += (row - self._looks[i]) / 2
+        elif stages_on > 0:
+            self._looks[i] = row

@@ -23,6 +23,7 @@ from ivories.datatypes import (
     read_only,
 )  # fmt: skip
 from ivories.fusion.evidence_grid import BIN_NS, EvidenceGrid
+from ivories.fusion.eye_record import EyeRecord
 from ivories.fusion.health import SensorHealth, weighed
 from ivories.fusion.key_filter import KeyFilter
 from ivories.fusion.key_prior import KeyPrior, KeyPriorConfig
@@ -31,12 +32,12 @@ from ivories.fusion.touch import Touch, TouchScale
 from ivories.keyboard import KEYS
 
 _ONSET_PRIOR: Final = -6.0  # log-odds of an onset of a given key in a given 10 ms: about 20 notes per second
-# Log-odds asked for on top while both sensors speak, since they err together more often than independence
-# says; and what of it an eye that is first is spared: an ear will judge the same moment soon, and take back
-# what it denies. A quick camera sees a stroke in several frames. All were found on validation scenes.
+# Where both sensors are for an onset, the weaker one's first log-odds count for nothing, since they err
+# together more often than independence says. What an eye needs on top to go first is less with a quick
+# camera, which sees a stroke in several frames. All were found on validation scenes.
 _SHARED_ERRORS: Final = 1.5
-_EYE_FIRST: Final = -0.5
-_QUICK_EYE_FIRST: Final = -1.0
+_EYE_FIRST: Final = 0.5
+_QUICK_EYE_FIRST: Final = 0.0
 _QUICK_NS: Final = 25 * MILLISECOND
 _STRUCK_AGAIN: Final = 0.5  # log-odds asked for on top by ear where the key is down: strings beat and wobble
 _STILL_DOWN: Final = 2.0  # and again where the eye sees that the key stayed down
@@ -63,6 +64,10 @@ class TrackerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Take a note back when the last horizon finds that it never was."""
     pedal: bool = True
     """Send the sustain pedal."""
+    wait_ms: float = 20.0
+    """A note that the eye is sure of waits for so much of its sound, if there is an ear: for its velocity."""
+    quick_wait_ms: float = 0.0
+    """The same with a camera of 40 frames per second or more."""
     key_prior: KeyPriorConfig | None = None
     """Favour the notes of the musical key; None = treat all alike."""
 
@@ -92,7 +97,9 @@ class Tracker:
         self._last_bin = np.full(KEYS, -(1 << 40), np.int64)
         self._velocity = np.zeros(KEYS, np.uint8)
         self._touch = Touch(touch)
-        self._on_probation: dict[int, int] = {}  # key -> bin of an onset not yet judged by the last horizon
+        # key -> bin of an onset not yet judged by the last horizon, and whether the eye sent it first
+        self._on_probation: dict[int, tuple[int, bool]] = {}
+        self._eye = EyeRecord()
         self._pedal_down = False
         self._hearing_lag_ns = 0
         self._frame_ns = 0
@@ -162,6 +169,8 @@ class Tracker:
             self._frame_ns = evidence.step_ns
         else:
             self._hearing_lag_ns = evidence.offset_horizon_ns
+            if self._both:
+                self._eye.hear(evidence, self._grid, np.where(self._pressed, self._onset_ns, t_ns))
         events = self._pedal(trusted, t_ns)
         events += self._retractions(t_ns)
         events += self._releases(t_ns)
@@ -180,6 +189,11 @@ class Tracker:
         """Whether both sensors are well and have spoken of late; one that was unplugged just now has not."""
         return min(self._health.weights.values()) > 0 and t_ns - min(self._spoke_ns.values()) < _SILENT_NS
 
+    @property
+    def _quick(self) -> bool:
+        """Whether the camera is so quick that it sees a stroke in several frames."""
+        return self._frame_ns <= _QUICK_NS
+
     def _thresholds(self, bins: range) -> NDArray[np.float32]:
         """(n,) log-odds to pass, infinite where no sensor has judged."""
         audio = self._stage(Origin.AUDIO, bins)
@@ -188,7 +202,7 @@ class Tracker:
         by_ear = np.array(never + self._settings.audio_thresholds, np.float32)[audio]
         by_eye = np.array(never + self._settings.video_thresholds, np.float32)[video]
         if self._both:
-            by_eye += np.float32(_QUICK_EYE_FIRST if self._frame_ns <= _QUICK_NS else _EYE_FIRST)
+            by_eye += np.float32((_QUICK_EYE_FIRST if self._quick else _EYE_FIRST) + self._eye.caution)
         return np.where(audio > 0, by_ear, by_eye)
 
     def _stage(self, origin: Origin, bins: range) -> NDArray[np.int8]:
@@ -197,9 +211,11 @@ class Tracker:
 
     def _log_odds(self, bins: range, t_ns: int) -> Float32:
         """(n, K) posterior log-odds of an onset."""
-        log_odds = self._grid.fused(bins, self._health.weights) + np.float32(_ONSET_PRIOR)
+        told = self._grid.judged(bins, self._health.weights, self._eye.blind if self._both else None)
+        ear, eye = told[Origin.AUDIO], told[Origin.VIDEO]
+        log_odds = ear + eye + np.float32(_ONSET_PRIOR)
         if self._both:
-            log_odds -= np.float32(_SHARED_ERRORS)
+            log_odds -= np.clip(np.minimum(ear, eye), 0, np.float32(_SHARED_ERRORS))
         return log_odds if self._key_prior is None else log_odds + self._key_prior.bias(t_ns)
 
     def _held_back(self, t_ns: int) -> Float32:
@@ -218,22 +234,30 @@ class Tracker:
         index = np.arange(bins.start, bins.stop)[:, None]
         # Nothing before a key's last onset either: evidence of the one before it is still on the grid.
         margin[index - self._last_bin[None] <= self._refractory] = -np.inf
+        heard = self._stage(Origin.AUDIO, bins) > 0
         events: list[NoteEvent] = []
         for key in np.flatnonzero((margin >= 0).any(axis=0)):
-            row = int(np.where(margin[:, key] >= 0, log_odds[:, key], -np.inf).argmax())
-            events += self._start(int(key), row, bins, log_odds[:, key], t_ns)
+            sure = margin[:, key] >= 0
+            eye_first = self._both and not sure[heard].any()
+            told = log_odds[:, key]
+            if self._both and not eye_first:
+                sure &= heard  # the ear knows the moment better
+                told = np.where(heard, told, -np.inf)
+            row = int(np.where(sure, told, -np.inf).argmax())
+            onset_ns = _middle_ns(told, row, bins.start)
+            if not eye_first or not self._waits(onset_ns):
+                events += self._start(int(key), onset_ns, float(log_odds[row, key]), t_ns, eye_first)
         return events
 
-    def _start(
-        self, key: int, row: int, bins: range, log_odds: NDArray[np.float32], t_ns: int
-    ) -> list[NoteEvent]:
+    def _waits(self, onset_ns: int) -> bool:
+        """Whether a note that the eye sends first has still to wait for its sound."""
+        wait_ms = self._settings.quick_wait_ms if self._quick else self._settings.wait_ms
+        return wait_ms > 0 and self._spoke_ns[Origin.AUDIO] < onset_ns + round(wait_ms * MILLISECOND)
+
+    def _start(self, key: int, onset_ns: int, log_odds: float, t_ns: int, eye_first: bool) -> list[NoteEvent]:
         events: list[NoteEvent] = []
-        near = slice(max(0, row - _PEAK_BINS), row + _PEAK_BINS + 1)
-        # Centroid of the posterior around the peak: finer than a bin, and the middle of a plateau.
-        weight = np.exp(np.minimum(log_odds[near] - log_odds[row], 0))
-        centre = float((weight * (np.arange(bins.start, bins.stop)[near] + 0.5)).sum() / weight.sum())
         # Back-dating stops short of the key's last event, so that its events stay in order.
-        onset_ns = max(round(centre * BIN_NS), int(self._since_ns[key]) + MILLISECOND)
+        onset_ns = max(onset_ns, int(self._since_ns[key]) + MILLISECOND)
         if self._pressed[key]:
             events.append(self._offset(key, onset_ns - MILLISECOND // 2, t_ns, 1.0))
         velocity = self._touch.strike(key, onset_ns)
@@ -241,18 +265,18 @@ class Tracker:
         self._since_ns[key] = self._onset_ns[key] = onset_ns
         self._velocity[key] = velocity
         self._last_bin[key] = onset_ns // BIN_NS
-        self._on_probation[key] = onset_ns // BIN_NS
+        self._on_probation[key] = onset_ns // BIN_NS, eye_first
         self._filter.start(key)
         if self._key_prior is not None:
             self._key_prior.played(key, onset_ns)
-        confidence = float(1 / (1 + np.exp(-log_odds[row])))
+        confidence = float(1 / (1 + np.exp(-log_odds)))
         events.append(NoteEvent(NoteKind.ONSET, key, velocity, onset_ns, t_ns, confidence))
         return events
 
     def _retractions(self, t_ns: int) -> list[NoteEvent]:
         events: list[NoteEvent] = []
         last_stage = len(self._settings.audio_thresholds)
-        for key, time_bin in list(self._on_probation.items()):
+        for key, (time_bin, eye_first) in list(self._on_probation.items()):
             bins = self._grid.clip(range(time_bin - _PEAK_BINS, time_bin + _PEAK_BINS + 1))
             if len(bins) <= 2 * _PEAK_BINS or self._stage(Origin.AUDIO, bins).min() < last_stage:
                 if t_ns - time_bin * BIN_NS > SECOND // 2:
@@ -261,6 +285,8 @@ class Tracker:
             del self._on_probation[key]
             best = float(self._log_odds(bins, t_ns)[:, key].max())
             doubtful = best < self._settings.audio_thresholds[-1] - _DOUBT
+            if eye_first:
+                self._eye.judge_early(taken_back=doubtful)
             if self._settings.retract and doubtful and self._pressed[key]:
                 events.append(self._offset(key, t_ns, t_ns, 1.0, retracts=True))
         return events
@@ -299,3 +325,12 @@ class Tracker:
         self._pedal_down = down
         confidence = float(1 / (1 + np.exp(-abs(evidence.pedal))))
         return [NoteEvent(NoteKind.PEDAL, _PEDAL_KEY, 127 * down, t_ns, t_ns, confidence)]
+
+
+def _middle_ns(log_odds: NDArray[np.float32], row: int, first_bin: int) -> int:
+    """Return the centroid of the posterior around ``row``: finer than a bin, and the middle of a plateau."""
+    first = max(0, row - _PEAK_BINS)
+    near = log_odds[first : row + _PEAK_BINS + 1]
+    weight = np.exp(np.minimum(near - log_odds[row], 0))
+    centre = float((weight * (np.arange(len(near)) + first_bin + first + 0.5)).sum() / weight.sum())
+    return round(centre * BIN_NS)
