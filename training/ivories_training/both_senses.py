@@ -191,7 +191,9 @@ def report(found: Sequence[Scene], sound: str, audio: Sequence[float], video: Se
             f"{both:.5f}", f"{lift:.1f}",
         )  # fmt: skip
     scored = Table(title=f"{sound}: what the tracker makes of it", title_justify="left")
-    for name in ("sense", "F1 50 ms", "P", "R", "F1 25 ms", "velocity r", "decision median", "mean"):
+    for name in (
+        "sense", "F1 50 ms", "P", "R", "F1 25 ms", "ends right too", "velocity r", "decision median", "mean"
+    ):  # fmt: skip
         scored.add_column(name, justify="left" if name == "sense" else "right")
     decided = [decide(scene, audio, video) for scene in found]
     for way in ("audio", "video", "both"):
@@ -204,7 +206,7 @@ def report(found: Sequence[Scene], sound: str, audio: Sequence[float], video: Se
             if delays is not None:
                 median.append(delays.median)
                 mean.append(delays.mean)
-        fields = ("f1", "precision", "recall", "f1_25ms", "velocity_r")
+        fields = ("f1", "precision", "recall", "f1_25ms", "f1_offset", "velocity_r")
         values = [float(np.nanmean([getattr(s, field) for s in scores])) for field in fields]
         scored.add_row(
             way, *(f"{v:.3f}" for v in values), f"{np.mean(median):.0f} ms", f"{np.mean(mean):.0f} ms"
