@@ -16,9 +16,10 @@ RUN ?= runs/$(if $(SMOKE),smoke,full)
 HOST ?=
 FAULTS ?= 1000000
 SHORT ?=
+ARCH ?= $(shell dpkg --print-architecture)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train-qat bench soak lint format native wheel packages clean install deploy rollback status faults hil hil-faults hil-updates
+.PHONY: help demo test train-qat bench soak lint format native wheel packages clean install deploy rollback status faults hil hil-faults hil-updates card
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -77,6 +78,14 @@ hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, unplug, kill, cut t
 # Each on a copy of the machine that Ivories was deployed to; what they say is shown when they end.
 hil-faults hil-updates: hil-%:
 	COPY=$* $(BIN)/python -m pytest -sv tests/hil/$*.py
+
+card: $(VENV)/.test ## an image of Debian with Ivories for ARCH, made with sudo, started in QEMU and played
+	$(PACKAGES) hil card
+	@mkdir -p build/card
+	@[ -e build/card/key ] || ssh-keygen -q -t ed25519 -N "" -C ivories-card -f build/card/key
+	$(if $(filter 0,$(shell id -u)),,sudo) env PYTHON=$(abspath $(BIN)/python) sh deploy/image/build.sh --arch $(ARCH) \
+	  --ssh-key build/card/key.pub --key build/card/release build/card/$(ARCH).img
+	ARCH=$(ARCH) KEY=build/card/key RELEASE_KEY=build/card/release $(BIN)/python -m pytest -sv tests/hil/card.py
 
 faults: $(VENV)/.demo ## a million faults into the application and the owner of its MIDI port: no note may hang
 	$(BIN)/python tests/port_deaths.py --faults $(FAULTS)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian packages by purpose: packages.sh [demo] [train] [test] [deploy] [hil] [ci]
+# Debian packages by purpose: packages.sh [demo] [train] [test] [deploy] [hil] [card] [ci]
 #
 # As root it installs what is missing. Otherwise it names what is missing and goes on, unless nothing can work
 # without it (a C compiler, Python's headers and venv). Elsewhere than on Debian and its kin it does nothing.
@@ -32,6 +32,8 @@ for purpose in "$@"; do
     ci) wanted="$wanted openssh-server shellcheck" ;;
     # A whole machine, built from Debian's packages and emulated.
     hil) wanted="$wanted mmdebstrap e2fsprogs fakeroot xz-utils qemu-system-x86 qemu-utils openssh-client" ;;
+    # The disk of one as users get it, started by its own firmware.
+    card) wanted="$wanted mtools dosfstools fdisk util-linux ovmf" ;;
     *) echo "packages.sh: unknown purpose $purpose" >&2; exit 2 ;;
   esac
 done
