@@ -35,3 +35,11 @@ def test_little_is_exposed(unit):
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
     assert found, said
     assert float(found[1]) <= EXPOSURE[unit.name], said
+
+
+def test_the_kernel_knows_cameras_and_microphones_before_they_are_allowed():
+    unit = next(unit for unit in UNITS if unit.name == "ivories.service").read_text()
+    for module, kind in (("snd", "alsa"), ("videodev", "video4linux"), ("videodev", "media")):
+        assert f"DeviceAllow=char-{kind} rw" in unit
+        for word in ("Wants", "After"):
+            assert re.search(rf"(?m)^{word}=.*\bmodprobe@{module}\.service\b", unit), (word, module)
