@@ -110,6 +110,8 @@ class KeyEvidence:
     """How long after a release its sensor judges it"""
     loudness: Float32 | None = None
     """(H, K) dB, up to a constant: how loud a note is that began a horizon ago; None where nothing tells"""
+    piano: float = 1.0
+    """0..1: how likely it is a piano that is heard, and not a voice"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ivories.clock import SECOND
 from ivories.controls import Controls, Request
 from ivories.datatypes import KeyEvidence, KeyState, NoteEvent, Origin
 from ivories.errors import CommandError, SinkError
@@ -17,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 _SENSORS: Final = {Origin.AUDIO: "microphone", Origin.VIDEO: "camera"}
 _UNWELL, _WELL = 0.3, 0.7  # weights, apart so that the log does not chatter
+_VOICE, _PIANO = 0.02, 0.5  # probabilities of a piano, as far apart for the same reason
+_TOLD_NS: Final = 60 * SECOND  # a room where people talk and play in turn need not tell of every turn
 
 
 class Instrument:
@@ -46,6 +49,9 @@ class Instrument:
         self._times = times
         self._now_ns = 0
         self._unwell: set[Origin] = set()
+        self._piano = 1.0  # probability that it is one that the microphone hears
+        self._voice = False
+        self._voice_told_ns = -_TOLD_NS
         self.failed: list[str] = []
         """One sentence per sink that was given up."""
         self._policies = dict(policies or {})
@@ -74,6 +80,8 @@ class Instrument:
         """Take one sensor's evidence, send what it decides, return it."""
         self._obey()
         self._now_ns = max(self._now_ns, evidence.t_ns)
+        if evidence.origin is Origin.AUDIO:
+            self._piano = evidence.piano
         with self._times.measure("fusion and tracker"):
             events = self._tracker.push(evidence)
         self._tell_health(evidence.origin)
@@ -150,9 +158,26 @@ class Instrument:
             self.decide_by(request.value)
 
     def _health(self) -> dict[str, float]:
-        return {_SENSORS[origin]: weight for origin, weight in self._tracker.weights.items()}
+        weights = self._tracker.weights
+        weights[Origin.AUDIO] = min(weights[Origin.AUDIO], self._piano)
+        return {_SENSORS[origin]: weight for origin, weight in weights.items()}
+
+    def _tell_voice(self) -> None:
+        """Log that the ear hears no piano, seldom, and that it does again."""
+        if self._piano < _VOICE and not self._voice and self._now_ns - self._voice_told_ns >= _TOLD_NS:
+            self._voice, self._voice_told_ns = True, self._now_ns
+            _log.info(
+                "the microphone hears a voice or the like, not a piano: until it does, only notes that it is "
+                "surest of count"
+            )
+        elif self._piano > _PIANO and self._voice:
+            self._voice = False
+            _log.info("the microphone hears a piano again")
 
     def _tell_health(self, origin: Origin) -> None:
+        self._tell_voice()
+        if origin is Origin.AUDIO and self._piano < _PIANO:
+            return  # nothing is wrong with it, though beside a camera it counts little meanwhile
         weight = self._tracker.weights[origin]
         if weight < _UNWELL and origin not in self._unwell:
             self._unwell.add(origin)

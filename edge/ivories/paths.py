@@ -13,6 +13,7 @@ from ivories.audio.frontend import AudioFrontEnd
 from ivories.audio.loudness import KeyLoudness
 from ivories.audio.resample import Resampler
 from ivories.audio.spec import FrontEndSpec
+from ivories.audio.voice_guard import VoiceGuard
 from ivories.clock import SECOND
 from ivories.datatypes import AudioBlock, KeyEvidence, VideoFrame
 from ivories.errors import CalibrationError
@@ -43,6 +44,7 @@ class AudioPath:
         self._frontend = AudioFrontEnd(spec)
         self._model = AudioModel(runtime, manifest, SECOND * spec.hop // spec.rate)
         self._loudness = KeyLoudness(spec)
+        self._guard = VoiceGuard(spec)
         self._health = MicrophoneHealth()
         self._times = times
 
@@ -60,7 +62,7 @@ class AudioPath:
         for spectrum in spectra:
             with self._times.measure("audio network"):
                 judged = self._model.push(spectrum)
-            evidence += self._loudness.enter(spectrum, judged)
+            evidence += self._guard.enter(spectrum, self._loudness.enter(spectrum, judged))
         return _weighted(evidence, weight)
 
     def reset(self) -> None:
@@ -69,6 +71,7 @@ class AudioPath:
         self._frontend.reset()
         self._model.reset()
         self._loudness.reset()
+        self._guard.reset()
 
 
 class VideoPath:

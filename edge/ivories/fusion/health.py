@@ -2,7 +2,8 @@
 
 Two kinds of reason. A sensor's own data may show that it is unwell: `MicrophoneHealth`, `CameraHealth`; its
 evidence carries their weight. Or the other sensor shows it: what the one plainly notices, the other never
-does, `Agreement`. `SensorHealth` brings both together.
+does, `Agreement`. `SensorHealth` brings both together. An ear may be well and yet hear something else than a
+piano: beside a camera that is well it then counts nothing, alone it goes on with what it is sure of.
 """
 
 from collections import deque
@@ -26,10 +27,16 @@ _LOOK_NS: Final = SECOND // 5
 _CONTRAST: Final = (6.0, 20.0)  # luma levels between white and black keys: nothing to see, all to see
 _SEEN_SHARE: Final = (0.05, 0.2)  # of the keys in the picture that hands and covers leave
 _DRIFT: Final = (0.15, 0.08)  # white-key widths: off its place, in its place
+_A_PIANO: Final = (0.02, 0.2)  # probability that it is one: what is heard tells nothing, tells all
 
 
 def _ramp(value: float, zero_at: float, one_at: float) -> float:
     return float(np.clip((value - zero_at) / (one_at - zero_at), 0, 1))
+
+
+def piano_weight(evidence: KeyEvidence) -> float:
+    """Return how much the sound counts as that of a piano, 0..1."""
+    return _ramp(evidence.piano, *_A_PIANO)
 
 
 class MicrophoneHealth:
@@ -135,6 +142,7 @@ class SensorHealth:
         self._noticed_ns = {origin: np.full(KEYS, -SECOND, np.int64) for origin in Origin}
         self._agreement = {origin: Agreement() for origin in Origin}
         self._own = dict.fromkeys(Origin, 1.0)
+        self._piano = 1.0
         self._newest_ns: dict[Origin, int] = {}
         self._judged_ns: dict[Origin, int] = {}
         self._visible: NDArray[np.bool_] = np.zeros(KEYS, bool)
@@ -146,6 +154,8 @@ class SensorHealth:
         """Take one sensor's evidence and judge both sensors anew."""
         origin = evidence.origin
         self._own[origin] = evidence.weight
+        if origin is Origin.AUDIO:
+            self._piano = piano_weight(evidence)
         self._newest_ns[origin] = evidence.t_ns
         self._judged_ns[origin] = evidence.t_ns - evidence.horizon_ns[-1]
         for horizon_ns, row in zip(reversed(evidence.horizon_ns), evidence.onset[::-1], strict=True):
@@ -153,7 +163,8 @@ class SensorHealth:
         if origin is Origin.VIDEO:
             self._visible = evidence.visible
         for key, t_ns in self._peaks[origin].push(evidence):
-            if evidence.weight > 0 and (origin is Origin.VIDEO or self._visible[key]):
+            trusted = evidence.weight * piano_weight(evidence) > 0
+            if trusted and (origin is Origin.VIDEO or self._visible[key]):
                 self._open.append((origin, key, t_ns))
         self._settle()
         self._weigh()
@@ -178,6 +189,7 @@ class SensorHealth:
         if not any(agreement[o] * self._own[o] for o in present):
             agreement = dict.fromkeys(Origin, 1.0)  # nobody is left to say who is wrong
         weights = {o: self._own[o] * agreement[o] if o in present else 0.0 for o in Origin}
+        weights[Origin.AUDIO] *= 1 - weights[Origin.VIDEO] * (1 - self._piano)
         best = max(weights.values())
         self.weights = {o: weight / best if best > 0 else 0.0 for o, weight in weights.items()}
 

@@ -55,6 +55,29 @@ def loudness(
             typer.echo(f"{name}, {age} hops after the onset: r {pooled:.3f}, within takes {within:.3f}")
 
 
+@commands.command()
+def talk(
+    model: Annotated[Path, typer.Option(help="The manifest.")] = Path("models/audio.toml"),
+    config: Annotated[Path, typer.Option(help="Names pianos and performances.")] = CONFIGS / "audio.toml",
+    pianos: Annotated[Path | None, typer.Option(help="Folder of sampled pianos (SFZ folders).")] = None,
+    performances: Annotated[Path | None, typer.Option(help="Folder of MIDI performances.")] = None,
+    scenes: Annotated[int, typer.Option(min=10, help="Training scenes.")] = 190,
+) -> None:
+    """Fit how talk is told from a piano: prints the constants of ivories.audio.voice_guard."""
+    from ivories_training.audio import settings as experiment
+    from ivories_training.audio import talk as voices
+    from ivories_training.audio.listener import Listener
+
+    chosen = experiment.adjusted(experiment.load(config), pianos, performances, None)
+    listener = Listener(load_manifest(model), model.parent)
+    found = voices.fit(*voices.gather(listener, voices.material(chosen, "train"), range(scenes)))
+    for line in found.lines():
+        typer.echo(line)
+    unseen, _ = voices.gather(listener, voices.material(chosen, "validation"), range(max(10, scenes // 8)))
+    right, talked = voices.passed(found, unseen)
+    typer.echo(f"validation scenes: {right:.1%} of the right onsets pass, {talked:.1%} of those in talk")
+
+
 def evaluate(
     folder: Annotated[
         Path | None, typer.Argument(help="Recordings with MIDI files of the same names.")

@@ -101,6 +101,15 @@ class Recorder:
             return formant_voice(length, rng)
         return np.roll(self.talk.any(rng), rng.integers(RATE))[:length]
 
+    def voice_in_room(self, length: int, rng: np.random.Generator) -> Float32:
+        """Return talk or song, peak 1, through a drawn room and microphone, without noise."""
+        x = self.voice(length, rng)
+        if rng.random() < 0.5:
+            x = signal.oaconvolve(x, self.rooms[rng.integers(len(self.rooms))])[:length]
+        if rng.random() < 0.6:
+            x = _equalize(x, rng.normal(0, 4, len(EQ_HZ)))
+        return (x / (np.max(np.abs(x)) + 1e-9)).astype(np.float32)
+
     def record(self, sound: Float32, rng: np.random.Generator, strength: float = 1.0) -> Float32:
         """Return ``sound`` as recorded somewhere; ``strength`` 0..1 scales how often each effect occurs."""
         n, x = len(sound), sound
