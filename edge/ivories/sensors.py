@@ -1,10 +1,13 @@
 """The microphone and the camera that a configuration asks for."""
 
+import errno
 import logging
+import os
 from pathlib import Path
 
 from ivories.backends import BACKENDS, FAKES, load
 from ivories.config import Config
+from ivories.devices import list_microphones
 from ivories.errors import IvoriesError, SourceError
 from ivories.sources.base import AudioSource, VideoSource
 
@@ -12,8 +15,15 @@ _log = logging.getLogger(__name__)
 
 
 def open_microphone(config: Config) -> AudioSource:
-    """Return the configured source of sound; raises SourceError or BackendError."""
+    """Return the configured source of sound; ``auto`` takes the first capture device that opens.
+
+    Raises:
+        SourceError: no microphone could be opened.
+        BackendError: the back-end named needs a library that is not installed.
+    """
     audio = config.audio
+    if audio.source == "auto" and audio.device == "default":
+        return _first_microphone(audio.period_ms)
     name = "alsa" if audio.source == "auto" else audio.source
     source = load("audio", name)
     if name == "alsa":
@@ -23,6 +33,27 @@ def open_microphone(config: Config) -> AudioSource:
     else:
         opened = source(realtime=True)
     return opened
+
+
+def _first_microphone(period_ms: float) -> AudioSource:
+    """Open ALSA's default or else the first card that hears: on a Pi the default may be one that only plays.
+
+    A device that another program holds is no reason to take the next: it is the one to be told of.
+    """
+    source = load("audio", "alsa")
+    cards = [name for name in list_microphones() if name.startswith("plughw:")]
+    reasons = []
+    for device in ["default", *cards]:
+        try:
+            opened: AudioSource = source(device=device, period_ms=period_ms)
+        except SourceError as error:
+            if os.strerror(errno.EBUSY) in str(error):
+                raise
+            reasons.append(str(error))
+            _log.debug("%s", error)
+        else:
+            return opened
+    raise SourceError("; ".join(dict.fromkeys(reasons)))
 
 
 def open_camera(config: Config) -> VideoSource:

@@ -1,0 +1,58 @@
+"""Which microphone ``auto`` takes: ALSA's default, or the first card that hears."""
+
+import pytest
+
+from ivories import sensors
+from ivories.config import AudioSection, Config
+from ivories.errors import SourceError
+
+LISTED = [
+    "default",
+    "sysdefault:CARD=Mic",
+    "hw:CARD=Mic,DEV=0",
+    "plughw:CARD=HDMI,DEV=0",
+    "plughw:CARD=Mic,DEV=0",
+]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine whose working devices a test names."""
+    asked, works = [], set()
+
+    def source(device, period_ms):
+        asked.append(device)
+        if device not in works:
+            raise SourceError(f"microphone {device!r} cannot be opened")
+        return device, period_ms
+
+    monkeypatch.setattr(sensors, "load", lambda kind, name: source)
+    monkeypatch.setattr(sensors, "list_microphones", lambda: LISTED)
+    return asked, works
+
+
+def test_the_default_is_taken_where_it_works(machine):
+    asked, works = machine
+    works |= {"default", "plughw:CARD=Mic,DEV=0"}
+    assert sensors.open_microphone(Config()) == ("default", 5.0)
+    assert asked == ["default"]
+
+
+def test_else_the_first_card_that_opens(machine):
+    _, works = machine
+    works.add("plughw:CARD=Mic,DEV=0")
+    assert sensors.open_microphone(Config())[0] == "plughw:CARD=Mic,DEV=0"
+
+
+def test_where_none_opens_every_refusal_is_told(machine):
+    with pytest.raises(SourceError, match=r"'default'.*HDMI.*Mic"):
+        sensors.open_microphone(Config())
+
+
+@pytest.mark.parametrize("source", ["auto", "alsa"])
+def test_a_device_that_is_named_is_the_only_one_tried(machine, source):
+    asked, works = machine
+    works.add("default")
+    with pytest.raises(SourceError, match="hw:7"):
+        sensors.open_microphone(Config(audio=AudioSection(source=source, device="hw:7")))
+    assert asked == ["hw:7"]
