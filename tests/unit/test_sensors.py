@@ -6,13 +6,9 @@ from ivories import sensors
 from ivories.config import AudioSection, Config
 from ivories.errors import SourceError
 
-LISTED = [
-    "default",
-    "sysdefault:CARD=Mic",
-    "hw:CARD=Mic,DEV=0",
-    "plughw:CARD=HDMI,DEV=0",
-    "plughw:CARD=Mic,DEV=0",
-]
+busy = ""
+"""A device that another program holds"""
+LISTED = ["default", "hw:CARD=Mic,DEV=0", "plughw:CARD=HDMI,DEV=0", "plughw:CARD=Mic,DEV=0"]
 
 
 @pytest.fixture
@@ -23,7 +19,8 @@ def machine(monkeypatch):
     def source(device, period_ms):
         asked.append(device)
         if device not in works:
-            raise SourceError(f"microphone {device!r} cannot be opened")
+            reason = "Device or resource busy" if device == busy else "No such file or directory"
+            raise SourceError(f"microphone {device!r} cannot be opened: {reason}")
         return device, period_ms
 
     monkeypatch.setattr(sensors, "load", lambda kind, name: source)
@@ -42,6 +39,14 @@ def test_else_the_first_card_that_opens(machine):
     _, works = machine
     works.add("plughw:CARD=Mic,DEV=0")
     assert sensors.open_microphone(Config())[0] == "plughw:CARD=Mic,DEV=0"
+
+
+def test_a_default_that_somebody_holds_is_not_passed_over(machine, monkeypatch):
+    _, works = machine
+    monkeypatch.setitem(globals(), "busy", "default")
+    works.add("plughw:CARD=Mic,DEV=0")
+    with pytest.raises(SourceError, match="busy"):
+        sensors.open_microphone(Config())
 
 
 def test_where_none_opens_every_refusal_is_told(machine):
