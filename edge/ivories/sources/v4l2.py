@@ -183,7 +183,8 @@ class V4l2Source:
             if frames:
                 t_ns = self._time_ns(packet)
                 self._due_ns = t_ns + round(EARLIEST * period_ns)
-                return luma_plane(frames[0]), t_ns
+                # A raw frame is the driver's own memory: gone with the device while others still look.
+                return luma_plane(frames[0]).copy(), t_ns
         return None
 
     @staticmethod
