@@ -22,14 +22,14 @@ from ivories.datatypes import Float32, KeyEvidence, Spectrum, read_only
 FEATURES: Final = ("glide", "stay", "swell", "height", "rise", "onsets", "doubt")
 TIMES: Final = (15, 50)
 """Hops, of those that count, over which features are smoothed"""
-BEGIN: Final = (-0.047, 0.862, 0.126, 0.487, 0.328, 0.223, 0.128)
+BEGIN: Final = (-0.047, 0.863, 0.126, 0.489, 0.327, 0.233, 0.129)
 """Every feature while a piano is played"""
 WEIGHTS: Final = (
-    (-7.2, 14.95, 20.73, 5.03, 0.66, -4.76, 9.42),
-    (-84.97, -21.0, -46.79, -27.09, -0.46, 25.14, -21.53),
+    (-14.79, 17.75, 19.17, 8.52, 0.84, -5.14, 16.17),
+    (-57.49, -27.08, -49.74, -27.9, -0.68, 25.93, -33.65),
 )
 """Log-likelihood per feature, a row for each of ``TIMES``"""
-BIAS: Final = 16.07
+BIAS: Final = 19.23
 LEAST: Final = -8.0
 """Log-probability below which it never falls: the ear's surest notes pass all the same"""
 COLD: Final = -3.5
