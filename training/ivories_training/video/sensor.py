@@ -105,11 +105,7 @@ class Sensor:
 
 
 def random_sensor(rng: np.random.Generator, white: float) -> Sensor:
-    """Draw a sensor for a keyboard whose white keys shine with ``white`` light.
-
-    Three in four expose by themselves. Such a camera means well with the whole picture, of which the keyboard
-    is but a part: with much darkness around it the white keys come out too bright.
-    """
+    """Draw a sensor whose exposure was set by hand for white keys that shine with ``white`` light."""
     dim = rng.random() < 0.22
     level = rng.uniform(0.06, 0.35) if dim else rng.uniform(0.4, 1.25)
     noisy = rng.choice([rng.uniform(0, 0.006), rng.uniform(0.006, 0.03)], p=[0.7, 0.3])
@@ -119,12 +115,6 @@ def random_sensor(rng: np.random.Generator, white: float) -> Sensor:
             float(v) for v in (rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.6), *rng.uniform(-1.3, 1.3, 2))
         )
     codec = str(rng.choice(["none", "jpeg", "h264"], p=[0.25, 0.35, 0.4]))
-    automatic = rng.random() < 0.75
-    share, around = rng.uniform(0.35, 1.0), rng.uniform(0.05, 0.6)
-    mean = float(np.clip((rng.uniform(0.35, 0.55) - (1 - share) * around) / share, 0.2, 0.85))
-    highest = float(rng.choice([1.0, rng.uniform(0.75, 0.97)], p=[0.4, 0.6]))
-    if automatic and dim:
-        noisy *= rng.uniform(1.5, 3.5)  # it takes more gain
     return Sensor(
         exposure=float(level / max(white, 1e-3)),
         blur=float(rng.choice([0.0, rng.uniform(0.3, 1.3)], p=[0.4, 0.6])),
@@ -140,8 +130,24 @@ def random_sensor(rng: np.random.Generator, white: float) -> Sensor:
         shadow=shadow,  # type: ignore[arg-type]
         codec=codec,
         quality=int(rng.integers(18, 33)) if codec == "h264" else int(rng.integers(40, 96)),
-        mean_luma=mean if automatic else None,
-        highest_luma=highest,
+    )
+
+
+def automatic(sensor: Sensor, rng: np.random.Generator) -> Sensor:
+    """Return the sensor with an automatic exposure.
+
+    It means well with the whole picture, of which the keyboard is but a part: with much darkness around it
+    the white keys come out too bright, where the camera does not hold its highlights.
+    """
+    share, around = rng.uniform(0.35, 1.0), rng.uniform(0.05, 0.6)
+    mean = float(np.clip((rng.uniform(0.35, 0.55) - (1 - share) * around) / share, 0.2, 0.85))
+    gain = float(rng.uniform(1.0, 2.5))  # and the noise that comes with it
+    return replace(
+        sensor,
+        mean_luma=mean,
+        highest_luma=float(rng.choice([1.0, rng.uniform(0.75, 0.97)], p=[0.2, 0.8])),
+        read_noise=sensor.read_noise * gain,
+        shot_noise=sensor.shot_noise * gain,
     )
 
 

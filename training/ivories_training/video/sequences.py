@@ -18,7 +18,7 @@ from ivories_training.video.film import Film, scene_calibration, shaken
 from ivories_training.video.hands import random_hands
 from ivories_training.video.motion import Strokes, onset_grid, pressed, strokes_of
 from ivories_training.video.room import Room, random_room
-from ivories_training.video.sensor import Sensor, random_sensor
+from ivories_training.video.sensor import Sensor, automatic, random_sensor
 
 UInt8 = NDArray[np.uint8]
 COVERED = 0.8
@@ -141,6 +141,8 @@ def random_sequence(seed: int, notes: NDArray[np.void], frames: int = 16) -> Seq
     exposure = float(rng.uniform(0.05, 0.9)) / rate
     white = float(room.body["white_albedo"])
     sensor = random_sensor(rng, white)
+    if rng.random() < 0.6:
+        sensor = automatic(sensor, rng)
     at_rest = _rest_sensor(rng)
     if rng.random() < 0.2:
         sensor = replace(sensor, switched=(float(rng.uniform(0, 1)), float(np.exp(rng.uniform(-0.6, 0.55)))))
