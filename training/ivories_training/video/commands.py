@@ -81,7 +81,7 @@ def evaluate(
             counts.append(count(clip, evidence))
             if film is not None:
                 film.add(clip, notes, f"{clip.name}  F1 {scores[-1].f1_100ms:.2f}  {policy}")
-        for kind, clip in idle_clips(performances, 0 if video else silent, clip_seconds):
+        for kind, clip in idle_clips(performances, "test", 0 if video else silent, clip_seconds):
             notes = judge.told(evidence := watcher.watch(clip), policies[policy])
             idle.setdefault(kind, []).append(judge.score(clip, evidence, notes))
             if film is not None:

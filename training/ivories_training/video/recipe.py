@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from ivories.inference.manifest import Manifest
 from ivories_training.backends import EXPORT_BACKEND, run_module, training_backend
@@ -10,7 +11,10 @@ from ivories_training.video.clips import Clip, Idle, random_clip
 from ivories_training.video.dataset import Music, render
 
 _FIRST_CLIP = {"train": 10_000, "validation": 20_000, "test": 30_000}
-_FIRST_IDLE_CLIP = {Idle.ACTING: 40_000, Idle.RESTING: 45_000}
+_FIRST_IDLE_CLIP = {
+    "test": {Idle.ACTING: 40_000, Idle.RESTING: 45_000},
+    "validation": {Idle.ACTING: 50_000, Idle.RESTING: 55_000},
+}
 FALSE_NOTES = "false_per_10_s"
 CARD = """\
 ## video
@@ -55,10 +59,12 @@ def unseen_clips(
         yield random_clip(seed, music.piece(seed), seconds, rate)
 
 
-def idle_clips(performances: Path | None, count: int, seconds: float) -> Iterator[tuple[Idle, Clip]]:
-    """Yield ``count`` test clips of each kind in which nobody presses, and a lamp is switched."""
-    music = Music(performances, "test")
-    for idle, first in _FIRST_IDLE_CLIP.items():
+def idle_clips(
+    performances: Path | None, split: Literal["validation", "test"], count: int, seconds: float
+) -> Iterator[tuple[Idle, Clip]]:
+    """Yield ``count`` clips of each kind in which nobody presses, and a lamp is switched."""
+    music = Music(performances, split)
+    for idle, first in _FIRST_IDLE_CLIP[split].items():
         for seed in range(first, first + count):
             yield idle, random_clip(seed, music.piece(seed), seconds, idle=idle)
 

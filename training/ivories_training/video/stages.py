@@ -13,7 +13,7 @@ from ivories_training.checkpoint import finished
 from ivories_training.mappability import Report
 from ivories_training.performances import provenance
 from ivories_training.video.calibrate import finish
-from ivories_training.video.recipe import CARD, unseen_clips
+from ivories_training.video.recipe import CARD, idle_clips, unseen_clips
 from ivories_training.video.train import (
     FLOAT_WEIGHTS,
     QUANTIZED_WEIGHTS,
@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 def export_video(config: VideoConfig, run: Path, models: Path, performances: Path | None) -> Report:
     """Write the network trained in ``run`` as models/NAME.tflite, with manifest and card."""
     network = trained(config, run)
-    clips = list(unseen_clips(performances, "validation", config.render.clips, config.render.clip_s))
+    wanted = config.render
+    clips = list(unseen_clips(performances, "validation", wanted.clips, wanted.clip_s))
+    idle = idle_clips(performances, "validation", -(-wanted.clips // 4), wanted.clip_s)
+    clips += [clip for _, clip in idle]
     sources = ["rendered keyboards", "invented pieces"]
     if performances is not None:
         sources += [f"key motion of {text}" for text in provenance(performances, "train")]
