@@ -4,14 +4,16 @@ import errno
 import logging
 import os
 from pathlib import Path
+from typing import Final
 
 from ivories.backends import BACKENDS, FAKES, load
 from ivories.config import Config
 from ivories.devices import list_microphones
-from ivories.errors import IvoriesError, SourceError
+from ivories.errors import BackendError, IvoriesError, SourceError
 from ivories.sources.base import AudioSource, VideoSource
 
 _log = logging.getLogger(__name__)
+_BOARD: Final = Path("/proc/device-tree/model")
 
 
 def open_microphone(config: Config) -> AudioSource:
@@ -73,9 +75,18 @@ def open_camera(config: Config) -> VideoSource:
         try:
             return _camera(config, name)
         except IvoriesError as error:
-            reasons.append(f"{name}: {error}")
             _log.debug("camera %s refused: %s", name, error)
+            if name != "picamera2" or not isinstance(error, BackendError) or _on_a_pi():
+                reasons.append(f"{name}: {error}")
     raise SourceError("no camera: " + "; ".join(reasons))
+
+
+def _on_a_pi() -> bool:
+    """Whether this is a Raspberry Pi: elsewhere nobody wants to be told how its camera library is installed."""
+    try:
+        return b"Raspberry Pi" in _BOARD.read_bytes()
+    except OSError:
+        return False
 
 
 def _camera(config: Config, name: str) -> VideoSource:

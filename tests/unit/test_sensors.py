@@ -4,7 +4,7 @@ import pytest
 
 from ivories import sensors
 from ivories.config import AudioSection, Config
-from ivories.errors import SourceError
+from ivories.errors import BackendError, SourceError
 
 busy = ""
 """A device that another program holds"""
@@ -61,3 +61,18 @@ def test_a_device_that_is_named_is_the_only_one_tried(machine, source):
     with pytest.raises(SourceError, match="hw:7"):
         sensors.open_microphone(Config(audio=AudioSection(source=source, device="hw:7")))
     assert asked == ["hw:7"]
+
+
+@pytest.mark.parametrize(("board", "told"), [("Raspberry Pi 5 Model B", True), ("A PC", False)])
+def test_only_a_pi_is_told_how_to_get_its_camera_library(monkeypatch, tmp_path, board, told):
+    def source(kind, name):
+        if name == "picamera2":
+            raise BackendError("install python3-picamera2")
+        raise SourceError("there is no /dev/video0")
+
+    (tmp_path / "model").write_text(board)
+    monkeypatch.setattr(sensors, "_BOARD", tmp_path / "model")
+    monkeypatch.setattr(sensors, "load", source)
+    with pytest.raises(SourceError, match="/dev/video0") as raised:
+        sensors.open_camera(Config())
+    assert ("python3-picamera2" in str(raised.value)) is told
