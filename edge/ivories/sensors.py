@@ -82,7 +82,7 @@ def open_camera(config: Config) -> VideoSource:
 
 
 def _on_a_pi() -> bool:
-    """Whether this is a Raspberry Pi: elsewhere nobody wants to be told how its camera library is installed."""
+    """Whether this is a Raspberry Pi: elsewhere nobody wants to hear how its camera library is installed."""
     try:
         return b"Raspberry Pi" in _BOARD.read_bytes()
     except OSError:
