@@ -29,7 +29,7 @@ WEIGHTS: Final = (
     (-57.49, -27.08, -49.74, -27.9, -0.68, 25.93, -33.65),
 )
 """Log-likelihood per feature, a row for each of ``TIMES``"""
-BIAS: Final = 19.23
+BIAS: Final = 19.73
 LEAST: Final = -8.0
 """Log-probability below which it never falls: the ear's surest notes pass all the same"""
 COLD: Final = -3.5

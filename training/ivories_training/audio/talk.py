@@ -33,7 +33,7 @@ TALK_S: Final = 13.0
 TURN_S: Final = 7.0
 HISS: Final = 1e-4
 STEEPNESS: Final = 2.0
-BENEFIT: Final = 0.75
+BENEFIT: Final = 1.0
 """What the guard takes off is the regression's, less this, steeper by that; found on validation scenes"""
 HALF_SURE: Final = (-0.5, -0.5, -1.5)
 """Log-odds of an onset from which a moment is a case, at the first horizon, between, at the last"""
