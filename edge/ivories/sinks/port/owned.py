@@ -167,10 +167,15 @@ class OwnedPortSink:
         return (sustain(pedal, channel=self._channel) if pedal else b"") + onsets
 
     def _start(self, *, wait: bool) -> None:
-        """Start an owner and tell it the keys as they are; raises ``OSError``."""
+        """Start an owner, end the one before, and tell the new one the keys as they are; raises ``OSError``.
+
+        In this order there is an owner at every moment: should this process die now, one of the two notices.
+        """
         arguments = [self._device, str(self._channel), str(int(wait)), str(int(self._active_sensing))]
         owner = OwnerLine(arguments, lambda: self._release + self._as_held())
         with self._lock:
+            if self._owner is not None:
+                self._owner.kill()
             self._past, self._owner = self._counters(), owner
             if self._beat_at:
                 self._put(BEAT)  # first: this owner shall watch from its start
@@ -183,7 +188,7 @@ class OwnedPortSink:
             assert self._owner is not None  # noqa: S101  _start has set it
             if self._owner.await_report(START_S):
                 return
-            self._give_up("does not start")
+            self._tell("does not start")
         raise SinkError("the process that shall own the MIDI port does not start: see its messages")
 
     def _watch(self) -> None:
@@ -200,16 +205,15 @@ class OwnedPortSink:
         left = _GLANCE_S if since is None else since + limit_s - time.monotonic()
         if owner.wait(0.001 + max(0.0, left)):
             if not owner.read():
-                self._give_up("died")
+                self._tell("died")
+                self._replace()
         # Judged after the wait alone: if this process was stopped meanwhile, the answer is there now.
         elif since is not None and since == owner.unanswered_since:
-            self._give_up("does not answer")
+            self._tell("does not answer")
+            self._replace()
 
-    def _give_up(self, what: str) -> None:
+    def _tell(self, what: str) -> None:
         _log.warning("the owner of the MIDI port %s %s: starting another", self._label, what)
-        with self._lock:
-            if self._owner is not None:
-                self._owner.kill()
 
     def _replace(self) -> None:
         previous = self._owner
@@ -223,6 +227,8 @@ class OwnedPortSink:
             _log.error("the MIDI port's owner cannot be started: %s", error)
             if previous is not None:
                 previous.reports = 0  # the next try is one more in a row
+                with self._lock:
+                    previous.kill()
         if previous is not None:
             previous.reap()
 
