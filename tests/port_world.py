@@ -76,8 +76,10 @@ class Line(socket.socket):
 class Owner:
     """A port owner as a process; what the sink wants of its ``Popen`` too."""
 
+    pid = 0  # no successor kills it: the application does
+
     def __init__(self, world, line, arguments):
-        device, channel, wait, active_sensing = arguments
+        device, channel, wait, active_sensing, _ = arguments
         self.world, self.calls, self.numbers = world, Calls(), set()
         self.calls.last, world.next_owner_dies = world.next_owner_dies, None
         self.line = Line.over(line.dup(), self.calls)

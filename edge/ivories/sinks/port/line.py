@@ -49,7 +49,7 @@ class OwnerLine:
     One thread may speak (``put``, ``end``) while another one listens (``wait``, ``read``).
 
     Args:
-        arguments: device, channel, wait and active sensing, as its command line wants them.
+        arguments: device, channel, wait, active sensing and predecessor, as its command line wants them.
         as_held: returns the message that tells what is held to one who knows nothing, all released first.
 
     Raises:
@@ -78,6 +78,11 @@ class OwnerLine:
         """How often it told its state"""
         self.unanswered_since: float | None = None
         """When the first beat was sent that it has not answered, in seconds of the monotonic clock"""
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     @property
     def gone(self) -> bool:

@@ -171,7 +171,8 @@ class OwnedPortSink:
 
         In this order there is an owner at every moment: should this process die now, one of the two notices.
         """
-        arguments = [self._device, str(self._channel), str(int(wait)), str(int(self._active_sensing))]
+        before = 0 if self._owner is None or self._owner.gone else self._owner.pid
+        arguments = [self._device, *map(str, (self._channel, int(wait), int(self._active_sensing), before))]
         owner = OwnerLine(arguments, lambda: self._release + self._as_held())
         with self._lock:
             if self._owner is not None:

@@ -197,12 +197,19 @@ class PortOwner:
 
 
 def main() -> None:
-    """Run the owner; arguments: descriptor of the line, device, channel, wait and active sensing (0 or 1)."""
+    """Run the owner.
+
+    Arguments: descriptor of the line, device, channel, wait and active sensing (0 or 1), process that owned
+    the node before (0: none), which may hang and hold it while the application dies.
+    """
     # The group gets the signals of an orderly end too, and of a take to save; the application's silence
     # ends this process.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    descriptor, device, channel, wait, active_sensing = sys.argv[1:]
+    descriptor, device, channel, wait, active_sensing, predecessor = sys.argv[1:]
+    if predecessor != "0":
+        with contextlib.suppress(OSError):  # it ended by itself
+            os.kill(int(predecessor), signal.SIGKILL)
     line = socket.socket(fileno=int(descriptor))
     os.set_inheritable(line.fileno(), False)
     owner = PortOwner(line, device, channel=int(channel), active_sensing=active_sensing == "1")
