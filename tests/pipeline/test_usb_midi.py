@@ -96,7 +96,7 @@ class OwnerThread(threading.Thread):
 
     def __init__(self, line, arguments):
         super().__init__(daemon=True)
-        device, channel, wait, active_sensing = arguments
+        device, channel, wait, active_sensing, _ = arguments
         self.owner = PortOwner(line.dup(), device, channel=int(channel), active_sensing=active_sensing == "1")
         self.wait_for_node = wait == "1"
         self.start()
