@@ -68,7 +68,8 @@ def run(config: Config, folder: Path, *, fast: bool, console: Console) -> None:
     try:
         console.print(score_table(score_notes(truth, notes), decision_delays(truth, notes)))
     except ConfigError as error:
-        console.print(f"{len(matched_pairs(truth, notes))} of {len(truth)} notes found; {error}")
+        found = len(matched_pairs(truth, notes))
+        console.print(f"{found} of {len(truth)} notes found; {error}", markup=False)
     console.print(stage_table(app.times, transcript.media_s, wall_s))
 
 

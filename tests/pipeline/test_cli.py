@@ -257,6 +257,7 @@ def test_without_mir_eval_a_score_is_refused_before_the_work_and_the_demo_goes_o
         [*command, "demo", "--fast"], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout  # fmt: skip
     assert "notes found" in shown
+    assert "ivories[score]" in shown.replace("\n", "")
     assert "Time per stage" in shown
 
 
