@@ -91,6 +91,8 @@ def activate(release: str) -> None:
         _confirm(release)
         return
     before, old = service(), current()
+    if old and before["ActiveState"] == "active":
+        _confirm(old)  # also where it came before releases were confirmed
     step("note the switch")
     write(PENDING, json.dumps({"from": old, "to": release}).encode())
     step("switch")

@@ -129,6 +129,13 @@ def test_rollback_passes_over_a_release_whose_update_was_cut_off(site):
     assert (code, site.answer()) == (0, "good"), said
 
 
+def test_a_release_that_ran_well_is_one_to_go_back_to_though_nobody_confirmed_it(site):
+    (site.root / "opt/ivories/current/confirmed").unlink()  # as of an Ivories that did not
+    assert site.run("install", site.bundle("better"))[0] == 0
+    code, said = site.run("rollback")
+    assert (code, site.answer()) == (0, "good"), said
+
+
 def test_three_releases_are_kept_and_no_file_that_none_of_them_needs(site):
     for number in range(4):
         assert site.run("install", site.bundle(str(number)))[0] == 0

@@ -16,23 +16,12 @@ from ivories_training.audio import loudness
 from ivories_training.audio.excerpts import ExcerptConfig, ExcerptMaker, read_shard, write_shard
 from ivories_training.audio.labels import HARD, energy, targets
 from ivories_training.audio.room import Recorder
-from ivories_training.audio.sample_bank import RATE, Layer, SampleBank, cached, read_sfz, read_wav_folder
+from ivories_training.audio.sample_bank import RATE, SampleBank, cached, read_sfz, read_wav_folder
 from ivories_training.audio.synthesizer import Touch, synthesize
 from ivories_training.invention import invent
 from ivories_training.performances import find, performance, read_midi, split_of
 
 TOUCH = Touch(range_db=30, damping_s=0.03, half_pedal=False, haze_db=-60, knock_db=-80)
-
-
-@pytest.fixture(scope="module")
-def sines() -> SampleBank:
-    """A piano of decaying sines: what sounds is known exactly."""
-    time = np.arange(RATE * 2) / RATE
-    notes = tuple(
-        (8000 * np.sin(2 * np.pi * 440 * 2 ** ((key - 48) / 12) * time) * np.exp(-time)).astype(np.int16)
-        for key in range(KEYS)
-    )
-    return SampleBank("sines", (Layer(127, notes),))
 
 
 def test_midi_is_read_with_pedal_and_repeats(tmp_path: Path) -> None:

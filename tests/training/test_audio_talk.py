@@ -12,13 +12,12 @@ from ivories.audio.frontend import AudioFrontEnd
 from ivories.audio.voice_guard import FEATURES, TIMES
 from ivories.datatypes import NoteKind, Origin
 from ivories.inference.manifest import load_manifest
-from ivories.keyboard import KEYS
 from ivories.resources import bundled_take
 from ivories.sources.sound_file import SoundFileSource
 from ivories_training.audio import talk
 from ivories_training.audio.excerpts import ExcerptConfig, ExcerptMaker
 from ivories_training.audio.listener import Listener
-from ivories_training.audio.sample_bank import RATE, Layer, SampleBank
+from ivories_training.audio.sample_bank import RATE, SampleBank
 from ivories_training.audio.voices import formant_voice, spoken
 from ivories_training.performances import read_midi
 from ivories_training.thresholds import track
@@ -29,16 +28,6 @@ MODELS = Path(__file__).parents[2] / "models"
 @pytest.fixture(scope="module")
 def listener() -> Listener:
     return Listener(load_manifest(MODELS / "audio.toml"), MODELS)
-
-
-@pytest.fixture(scope="module")
-def sines() -> SampleBank:
-    time = np.arange(RATE * 2) / RATE
-    notes = tuple(
-        (8000 * np.sin(2 * np.pi * 440 * 2 ** ((key - 48) / 12) * time) * np.exp(-time)).astype(np.int16)
-        for key in range(KEYS)
-    )
-    return SampleBank("sines", (Layer(127, notes),))
 
 
 def onsets(listener: Listener, samples, rate=RATE, *, guarded=True):

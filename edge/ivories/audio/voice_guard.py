@@ -34,6 +34,8 @@ LEAST: Final = -8.0
 """Log-probability below which it never falls: the ear's surest notes pass all the same"""
 COLD: Final = -3.5
 """The highest while the longest window is not yet full, after a start or a gap: what begins then is sound"""
+ONSET_PRIOR: Final = -6.0
+"""Log-odds of an onset of a given key, as the tracker's"""
 
 _GLIDE_HOPS: Final = 10
 _GLIDE_BANDS: Final = 3
@@ -42,7 +44,6 @@ _RISE_DB: Final = 30.0
 _GLIDE_SAMPLES: Final = 2048  # the window with the best of both: partials apart, and quick to move
 _TOP: Final = 127  # the level's bin
 _LOUD: Final = 40  # a bin this high is within 27 dB of the level: less is silence
-_ONSET_PRIOR: Final = -6.0  # log-odds, as the tracker's
 _FRAME_PRIOR: Final = -2.9
 _NOTES: Final = (0.1, 0.5)  # probability of the likeliest note: the hop counts nothing, counts fully
 _FORGIVEN: Final = 2000  # hops of silence or noise in which the first two thirds of a judgement are forgotten
@@ -89,7 +90,7 @@ class VoiceGuard:
             self._level[:] = spectrum.level_db
         self._next_frame = spectrum.frame + 1
         upper = np.maximum(spectrum.bins, 0).astype(np.float32) / np.float32(_TOP)
-        p = _probability(evidence.onset + np.float32(_ONSET_PRIOR))
+        p = _probability(evidence.onset + np.float32(ONSET_PRIOR))
         values = [
             *self._glide_and_stay(upper[:, self._middle], spectrum.frame % _GLIDE_HOPS),
             *self._swell_and_height(upper[:, self._longest], spectrum.frame % _RISE_HOPS),

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ivories.audio.voice_guard import FEATURES, TIMES, VoiceGuard
+from ivories.audio.voice_guard import FEATURES, ONSET_PRIOR, TIMES, VoiceGuard
 from ivories.datatypes import KeyEvidence, Spectrum
 from ivories_training.audio.dataset import maker
 from ivories_training.audio.excerpts import NOTHING, PREROLL_S, ExcerptMaker
@@ -37,7 +37,6 @@ BENEFIT: Final = 1.0
 """What the guard takes off is the regression's, less this, steeper by that; found on validation scenes"""
 HALF_SURE: Final = (-0.5, -0.5, -1.5)
 """Log-odds of an onset from which a moment is a case, at the first horizon, between, at the last"""
-_ONSET_PRIOR: Final = -6.0
 _APART: Final = 6  # hops between two cases of one key
 _NEAR_S: Final = 0.06
 _SETTLED: Final = 30  # hops
@@ -181,7 +180,7 @@ def cases(listener: Listener, heard: Scene) -> tuple[Cases, Float64]:
 
 def _half_sure(evidence: Sequence[KeyEvidence]) -> Iterator[tuple[int, int, float, float]]:
     """Yield (hop, key, time of the onset, log-odds) of every case."""
-    log_odds = np.stack([one.onset for one in evidence]) + _ONSET_PRIOR
+    log_odds = np.stack([one.onset for one in evidence]) + ONSET_PRIOR
     horizons = evidence[0].horizon_ns
     for row, horizon_ns in enumerate(horizons):
         wanted = HALF_SURE[0] if row == 0 else HALF_SURE[-1] if row == len(horizons) - 1 else HALF_SURE[1]

@@ -49,7 +49,6 @@ def mounted(seed: int, pictures: int) -> Case:
     if seed % 3 == 2:
         return Case(f"mount {seed}", sensor.compress(_played(room, sensor, seed, pictures, rng)), truth)
     rest = Renderer(room).rest
-    sensor = sensor.set_for(rest)
     shots = [sensor.expose(rest, 0.0, rng) for _ in range(min(pictures, 3))]  # only their noise differs
     return Case(f"mount {seed}", sensor.compress(shots), truth)
 
