@@ -39,7 +39,7 @@ def parts(piano, work):
     One other wheel will do, as none is unpacked.
     """
     piano.guest.put(COPIER.encode(), COPY)
-    piano.guest.run(f"sudo chmod 755 {COPY}")
+    piano.guest.run(f"sudo chmod 755 {COPY} && sync")  # it has to outlive the cuts of power
     facts = json.loads(piano.guest.run(f"sudo {PROGRAM} facts"))
     wheel = pack.build_wheel(work / "wheel", facts["machine"])
     others = [pack.build_microphone_library(work / "others", facts)]
