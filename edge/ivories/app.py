@@ -7,7 +7,7 @@ from typing import get_args
 
 from ivories import native
 from ivories.audio.spec import FrontEndSpec, fingerprint
-from ivories.config import Config, Policy
+from ivories.config import Config, Dynamics, Policy
 from ivories.errors import ModelError
 from ivories.fusion.key_prior import KeyPriorConfig
 from ivories.fusion.touch import TouchScale
@@ -102,21 +102,36 @@ class Application:
     ) -> Instrument:
         """Return fusion, tracker and ``sinks`` as one; ``touch``: the scale of velocities, if known."""
         skew_ns = calibration.audio_video_skew_ns if calibration else 0
-        policy = self.config.decoding.policy
-        policies = {name: self.tracker_settings(name) for name in self.policies}
+        decoding = self.config.decoding
+        choices: dict[tuple[str, str], TrackerSettings] = {
+            (policy, dynamics): self.tracker_settings(policy, dynamics)
+            for policy in self.policies
+            for dynamics in self.all_dynamics
+        }
         tracker = Tracker(self.tracker_settings(), skew_ns, touch)
-        return Instrument(tracker, sinks, self.times, policies, policy)
+        return Instrument(tracker, sinks, self.times, choices, decoding.policy, decoding.dynamics)
 
     @property
-    def policies(self) -> list[str]:
+    def policies(self) -> list[Policy]:
         """Policies that every loaded network has thresholds for."""
         loaded = [network.manifest.thresholds for network in (self.audio, self.video) if network is not None]
         return [name for name in get_args(Policy) if all(name in thresholds for thresholds in loaded)]
 
-    def tracker_settings(self, policy: str = "") -> TrackerSettings:
-        """Return the decoding settings with thresholds for ``policy``, or for the one configured."""
+    @property
+    def all_dynamics(self) -> tuple[Dynamics, ...]:
+        """Dynamics that make a difference here: only an eye beside an ear can be too early for a velocity."""
+        both = self.audio is not None and self.video is not None
+        return get_args(Dynamics) if both else (self.config.decoding.dynamics,)
+
+    def tracker_settings(
+        self, policy: Policy | None = None, dynamics: Dynamics | None = None
+    ) -> TrackerSettings:
+        """Return the decoding settings for ``policy`` and ``dynamics``, or for those configured."""
         decoding = self.config.decoding
         policy = policy or decoding.policy
+        dynamics = dynamics or decoding.dynamics
+        # auto: what a camera sees in several frames need not wait for its sound.
+        slow = dynamics == "faithful" or (dynamics == "auto" and policy != "earliest")
         return TrackerSettings(
             audio_thresholds=self._thresholds(self.audio, policy),
             video_thresholds=self._thresholds(self.video, policy),
@@ -124,17 +139,10 @@ class Application:
             minimum_duration_ms=decoding.minimum_duration_ms,
             retract=decoding.retract,
             pedal=decoding.pedal,
-            wait_ms=_FAITHFUL_MS if self._faithful(policy, quick=False) else 0.0,
-            quick_wait_ms=_FAITHFUL_MS if self._faithful(policy, quick=True) else 0.0,
+            wait_ms=_FAITHFUL_MS if slow else 0.0,
+            quick_wait_ms=_FAITHFUL_MS if dynamics == "faithful" else 0.0,
             key_prior=self._key_prior(),
         )
-
-    def _faithful(self, policy: str, *, quick: bool) -> bool:
-        """Whether notes wait for their sound; ``quick``: where a camera sees strokes in several frames."""
-        dynamics = self.config.decoding.dynamics
-        if dynamics == "auto":
-            return policy != "earliest" and not quick
-        return dynamics == "faithful"
 
     def _key_prior(self) -> KeyPriorConfig | None:
         decoding = self.config.decoding

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
-CommandName = Literal["policy", "panic", "take"]
+CommandName = Literal["policy", "dynamics", "panic", "take"]
 WAITING: Final = 16
 """Requests that may wait; the instrument looks for them at least every 0.1 s"""
 
@@ -18,7 +18,7 @@ class Request:
 
     name: CommandName
     value: str
-    """Of ``policy``: the policy to decide by from now on; of ``take``: minutes, empty or PRESS for all"""
+    """Of ``policy``, ``dynamics``: what to decide by now; of ``take``: minutes, empty or PRESS for all"""
     done: Callable[[str], None]
     """Called in the thread that did it with an empty text, or with why it was refused; must be quick"""
 
@@ -67,6 +67,10 @@ class Controls:
     """Takes the requests to save a take, as ``ask`` does; None where nothing is recorded"""
     saved: SavedTake | None = None
     """The newest one saved since the start"""
+    dynamics: str = ""
+    """Decided by at present; empty where there is nothing to choose"""
+    all_dynamics: tuple[str, ...] = ()
+    """What ``dynamics`` may be set to: nothing where there is one sense only"""
     listeners: list[Callable[[], None]] = field(default_factory=list, repr=False)
     """Called when ``saved`` has changed, in the recorder's thread"""
     _waiting: deque[Request] = field(default_factory=deque, repr=False)
@@ -75,7 +79,8 @@ class Controls:
     @property
     def commands(self) -> tuple[CommandName, ...]:
         """What may be asked for here."""
-        return tuple(name for name in get_args(CommandName) if name != "take" or self.save is not None)
+        absent = {"dynamics": not self.all_dynamics, "take": self.save is None}
+        return tuple(name for name in get_args(CommandName) if not absent.get(name))
 
     def tell_saved(self, saved: SavedTake) -> None:
         """``saved`` is the newest take from now on."""

@@ -31,8 +31,9 @@ class Instrument:
         tracker: with the settings of ``policy``.
         sinks: where the notes go.
         times: where the durations are entered.
-        policies: settings by name of policy, to choose from while it plays.
+        choices: settings by policy and dynamics, to choose from while it plays.
         policy: the one in force.
+        dynamics: those in force.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class Instrument:
         tracker: Tracker,
         sinks: Sequence[Sink],
         times: StageTimes,
-        policies: Mapping[str, TrackerSettings] | None = None,
+        choices: Mapping[tuple[str, str], TrackerSettings] | None = None,
         policy: str = "",
+        dynamics: str = "",
     ) -> None:
         self._tracker = tracker
         self._sinks = list(sinks)
@@ -54,8 +56,12 @@ class Instrument:
         self._voice_told_ns = -_TOLD_NS
         self.failed: list[str] = []
         """One sentence per sink that was given up."""
-        self._policies = dict(policies or {})
-        self.controls = Controls(policy, tuple(self._policies), self._health)
+        self._choices = dict(choices or {})
+        policies, all_dynamics = ({names[place]: None for names in self._choices} for place in (0, 1))
+        self.controls = Controls(
+            policy, tuple(policies), self._health,
+            dynamics=dynamics, all_dynamics=tuple(all_dynamics) if len(all_dynamics) > 1 else (),
+        )  # fmt: skip
         """Through which others ask for something while it plays."""
         for sink in sinks:
             if isinstance(sink, Steering):
@@ -103,14 +109,23 @@ class Instrument:
             except SinkError as error:
                 self._give_up(sink, error)
 
-    def decide_by(self, policy: str) -> None:
-        """Decide by the thresholds of ``policy`` from now on; raises CommandError when there is none."""
-        if policy not in self._policies:
-            known = ", ".join(self._policies) or "none"
+    def decide_by(self, *, policy: str | None = None, dynamics: str | None = None) -> None:
+        """Decide by ``policy`` and ``dynamics`` from now on; None: as before.
+
+        Raises:
+            CommandError: there is no such policy, or no dynamics to choose.
+        """
+        controls = self.controls
+        if policy is not None and policy not in controls.policies:
+            known = ", ".join(controls.policies) or "none"
             raise CommandError(f"no policy {policy!r} for the networks that are loaded (known: {known})")
-        self._tracker.decide_by(self._policies[policy])
-        self.controls.policy = policy
-        _log.info("deciding by the policy %s", policy)
+        if dynamics is not None and dynamics not in controls.all_dynamics:
+            known = ", ".join(controls.all_dynamics) or "none, as they take both senses"
+            raise CommandError(f"no dynamics {dynamics!r} to choose here (known: {known})")
+        chosen = (policy or controls.policy, dynamics or controls.dynamics)
+        self._tracker.decide_by(self._choices[chosen])
+        controls.policy, controls.dynamics = chosen
+        _log.info("deciding by the policy %s, dynamics %s", *chosen)
 
     def finish(self) -> list[NoteEvent]:
         """End every note, as at the end of a take, and close the sinks.
@@ -154,8 +169,10 @@ class Instrument:
             self.panic()
         elif request.name == "take":
             raise CommandError("nothing is recorded here: set recorder.minutes above 0 and restart Ivories")
+        elif request.name == "policy":
+            self.decide_by(policy=request.value)
         else:
-            self.decide_by(request.value)
+            self.decide_by(dynamics=request.value)
 
     def _health(self) -> dict[str, float]:
         weights = self._tracker.weights

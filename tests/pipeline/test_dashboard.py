@@ -67,7 +67,12 @@ def lit(page, key):
 def test_what_is_played_is_seen(which, opened, browser):
     with start_broker(which, websockets=0) as broker:
         sink = sink_at(broker, opened)
-        sink.attach(Controls("balanced", ("balanced",), lambda: {"microphone": 1.0, "camera": 0.5}))
+        sink.attach(
+            Controls(
+                "balanced", ("balanced",), lambda: {"microphone": 1.0, "camera": 0.5},
+                dynamics="early", all_dynamics=("auto", "early"),
+            )
+        )  # fmt: skip
         player = Player(sink)
         player.play(onset(39, 1.0, 90), onset(50, 1.0), pedal(127, 1.0))
         wait_for(lambda: sink.published == 3)
@@ -80,7 +85,14 @@ def test_what_is_played_is_seen(which, opened, browser):
         page.wait_for(f"{DOWN} === '39,43'")
         page.wait_for("document.body.textContent.includes('camera 50 %')")
         page.wait_for("document.getElementById('sounding').textContent === 'C4  E4'")
-        for part in ("salon", "ms after the sound", "connected", "policy balanced", "4 notes, 1 taken back"):
+        for part in (
+            "salon",
+            "ms after the sound",
+            "connected",
+            "policy balanced",
+            "dynamics early",
+            "4 notes, 1 taken back",
+        ):
             page.wait_for(f"document.body.innerText.includes('{part}')")
         assert "pedal down" in page.ask("document.body.innerText")
         for key, in_roll, on_key in ((39, True, True), (50, True, False), (60, False, False)):

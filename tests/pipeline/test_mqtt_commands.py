@@ -15,11 +15,14 @@ from ivories.sinks.memory import MemorySink
 from ivories.sinks.mqtt.embedded_broker import HOST, start_broker
 from ivories.sinks.mqtt.sink import MqttSink
 from mqtt_helpers import BROKERS, MOSQUITTO, Dashboard, wait_for
-from support import audio_evidence
+from support import FRAME_NS, HOP_NS, audio_evidence, video_evidence
 
-POLICIES = {
-    name: TrackerSettings(audio_thresholds=thresholds, video_thresholds=(9.0, 9.0, 9.0, 9.0))
-    for name, thresholds in {"earliest": (1.0, 1.0, 1.0), "surest": (99.0, 99.0, 1.0)}.items()
+CHOICES = {
+    (policy, dynamics): TrackerSettings(
+        audio_thresholds=thresholds, video_thresholds=(9.0, 9.0, 9.0, 9.0), wait_ms=wait_ms
+    )
+    for policy, thresholds in {"earliest": (1.0, 1.0, 1.0), "surest": (99.0, 99.0, 1.0)}.items()
+    for dynamics, wait_ms in {"early": 0.0, "faithful": 20.0}.items()
 }
 
 
@@ -32,9 +35,10 @@ class Stage:
         self.sink = MqttSink(host=broker.host, port=broker.port, **options)
         self.memory = MemorySink()
         self.instrument = Instrument(
-            Tracker(POLICIES["earliest"]), [self.memory, self.sink], StageTimes(), POLICIES, "earliest"
-        )
-        self.hop = 0
+            Tracker(CHOICES["earliest", "early"]), [self.memory, self.sink], StageTimes(),
+            CHOICES, "earliest", "early",
+        )  # fmt: skip
+        self.hop = self.frame = 0
         wait_for(lambda: self.sink.connected)
         wait_for(lambda: self.latest("status") == b"online")
 
@@ -44,8 +48,12 @@ class Stage:
     def replies(self):
         return [json.loads(p) for topic, p, _ in self.dashboard.messages if topic == "ivories/salon/reply"]
 
-    def play(self, hops=40, notes=()):
+    def play(self, hops=40, notes=(), *, seen=False):
+        shown = [(key, hop * HOP_NS + HOP_NS // 2, end * HOP_NS) for key, hop, end in notes]
         for _ in range(hops):
+            while seen and self.frame * FRAME_NS <= self.hop * HOP_NS:
+                self.instrument.push(video_evidence(self.frame, shown, strength=20.0))
+                self.frame += 1
             self.instrument.push(audio_evidence(self.hop, notes, strength=(9, 9, 9)))
             self.hop += 1
 
@@ -76,7 +84,7 @@ def stage(request):
 
 def test_the_policy_is_set_shown_and_decides(stage):
     wait_for(lambda: stage.latest("policy") == b"earliest")
-    assert json.loads(stage.latest("info"))["commands"] == ["policy", "panic"]
+    assert json.loads(stage.latest("info"))["commands"] == ["policy", "dynamics", "panic"]
     reply = stage.ask("policy", b'{"value": "surest", "id": "7f"}')
     assert reply == {"command": "policy", "ok": True, "value": "surest", "error": None, "id": "7f"}
     wait_for(lambda: stage.latest("policy") == b"surest")
@@ -95,6 +103,25 @@ def test_the_policy_is_set_shown_and_decides(stage):
     assert stage.instrument.controls.policy == "surest"
 
 
+def test_the_dynamics_are_set_shown_and_say_whether_a_note_waits_for_its_sound(stage):
+    wait_for(lambda: stage.latest("dynamics") == b"early")
+    stage.play(60, seen=True)
+    for dynamics in ("faithful", "early"):
+        reply = stage.ask("dynamics", json.dumps({"value": dynamics, "id": 7}).encode())
+        assert reply == {"command": "dynamics", "ok": True, "value": dynamics, "error": None, "id": 7}
+        wait_for(lambda wanted=dynamics: stage.latest("dynamics") == wanted.encode())
+        assert stage.ask("dynamics", verb="get")["state"] == dynamics
+        stage.play(60, [(39, stage.hop + 30, stage.hop + 50)], seen=True)
+        onset = [event for event in stage.memory.events if event.kind == "onset"][-1]
+        assert (onset.decided_ns < (stage.hop - 30) * HOP_NS) == (dynamics == "early")
+    for wrong, error in {
+        b"auto": "known: early, faithful",
+        b"loud": "choose one of auto, early, faithful",
+    }.items():
+        assert error in stage.ask("dynamics", wrong)["error"]
+    assert (stage.instrument.controls.policy, stage.instrument.controls.dynamics) == ("earliest", "early")
+
+
 def test_panic_lets_all_notes_go_and_the_music_goes_on(stage):
     stage.play(40, [(39, 10, 400), (43, 12, 400)])
     assert stage.memory.held.keys
@@ -111,7 +138,7 @@ def test_every_retained_topic_can_be_asked_for(stage):
     wait_for(lambda: stage.latest("keys/hex") != b"0" * 22 and stage.latest("policy"))
     retained = {topic.removeprefix("ivories/salon/") for topic, _, _ in stage.dashboard.messages}
     retained -= {"note", "reply"}
-    assert {"info", "keys", "keys/hex", "pedal", "policy", "stats", "status"} <= retained
+    assert {"info", "keys", "keys/hex", "pedal", "policy", "dynamics", "stats", "status"} <= retained
     for name in sorted(retained):
         reply = stage.ask(name, b'{"id": 3}', verb="get")
         assert (reply["command"], reply["ok"], reply["id"]) == (f"get/{name}", True, 3)
@@ -149,11 +176,13 @@ def test_a_broker_that_comes_back_is_told_the_policy_and_the_figures():
     with start_broker() as broker:
         stage = Stage(broker)
         stage.ask("policy", b"surest")
+        stage.ask("dynamics", b"faithful")
         broker.stop()
         wait_for(lambda: not stage.sink.connected)
         with start_broker(broker.which, port=broker.port):
             stage.dashboard.messages.clear()
             wait_for(lambda: stage.latest("policy") == b"surest" and stage.latest("stats"))
+            assert stage.latest("dynamics") == b"faithful"
             assert stage.ask("panic")["ok"]
             stage.close()
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ivories.controls import Controls
-from ivories.sinks.mqtt.commands import COMMANDS, POLICIES, check, parse
+from ivories.sinks.mqtt.commands import CHOICES, COMMANDS, POLICIES, check, parse
 from ivories.sinks.mqtt.messages import MESSAGES, ReplyMessage, keys_message, note_message
 from ivories.sinks.mqtt.state import RetainedState
 from ivories.sinks.mqtt.stats import Tally
@@ -43,7 +43,7 @@ def published():
         base="ivories/piano", device="piano", models={}, origin_ns=0, discovery_prefix="",
         commands=tuple(COMMANDS), stats=stats,
     )  # fmt: skip
-    state.controls = Controls("balanced", POLICIES)
+    state.controls = Controls("balanced", POLICIES, dynamics="auto", all_dynamics=CHOICES["dynamics"])
     return {*state.names, "note", "reply"}
 
 

@@ -93,14 +93,55 @@ def test_panic_lets_go_on_every_sink_and_leaves_a_broken_one_out():
 
 
 def test_a_policy_that_is_not_there_is_refused_with_those_that_are():
-    policies = {"surest": SETTINGS}
-    instrument = Instrument(Tracker(SETTINGS), [], StageTimes(), policies, "surest")
+    choices = {("surest", "auto"): SETTINGS}
+    instrument = Instrument(Tracker(SETTINGS), [], StageTimes(), choices, "surest", "auto")
     done = []
     for value in ("surest", "earliest"):
         instrument.controls.ask(Request("policy", value, done.append))
     instrument.beat()
     assert done == ["", "no policy 'earliest' for the networks that are loaded (known: surest)"]
     assert instrument.controls.policy == "surest"
+
+
+def test_dynamics_can_be_chosen_where_there_are_several_and_the_policy_stays():
+    choices = {
+        (policy, dynamics): SETTINGS for policy in ("surest", "earliest") for dynamics in ("auto", "early")
+    }
+    instrument = Instrument(Tracker(SETTINGS), [], StageTimes(), choices, "earliest", "auto")
+    assert instrument.controls.commands == ("policy", "dynamics", "panic")
+    done = []
+    for name, value in (("dynamics", "early"), ("policy", "surest"), ("dynamics", "faithful")):
+        instrument.controls.ask(Request(name, value, done.append))
+    instrument.beat()
+    assert done == ["", "", "no dynamics 'faithful' to choose here (known: auto, early)"]
+    assert (instrument.controls.policy, instrument.controls.dynamics) == ("surest", "early")
+
+
+def test_one_sense_has_no_dynamics_to_choose():
+    app = Application(Config(decoding=DecodingSection(dynamics="early")), video=False)
+    instrument = app.instrument([])
+    app.close()
+    assert instrument.controls.commands == ("policy", "panic")
+    done = []
+    instrument.controls.ask(Request("dynamics", "early", done.append))
+    instrument.beat()
+    assert done == ["no dynamics 'early' to choose here (known: none, as they take both senses)"]
+
+
+def test_with_both_senses_a_command_changes_how_long_notes_wait(monkeypatch):
+    app = Application(Config())
+    instrument = app.instrument([])
+    app.close()
+    used = []
+    monkeypatch.setattr(Tracker, "decide_by", lambda self, settings: used.append(settings))
+    done = []
+    for name, value in (("dynamics", "faithful"), ("dynamics", "auto"), ("policy", "earliest")):
+        instrument.controls.ask(Request(name, value, done.append))
+    instrument.beat()
+    assert done == ["", "", ""]
+    waits = [(settings.wait_ms > 0, settings.quick_wait_ms > 0) for settings in used]
+    assert waits == [(True, True), (True, False), (False, False)]
+    assert used[2].audio_thresholds != used[1].audio_thresholds
 
 
 def test_a_take_is_refused_where_nothing_is_recorded():

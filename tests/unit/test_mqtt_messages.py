@@ -133,7 +133,7 @@ def test_the_announcement_to_home_assistant_is_documented_and_whole():
         f"P/{topic}": {field.encode_name for field in msgspec.structs.fields(kind)}
         for topic, kind in MESSAGES.items()
     }
-    entities = discovery("salon", "P", "1.0", ("earliest", "surest"), takes=True)["components"]
+    entities = discovery("salon", "P", "1.0", ("earliest", "surest"), ("early",), takes=True)["components"]
     for entity in entities.values():
         assert f"| {entity['name']}" in PAGE
         assert {"platform", "name", "unique_id"} <= entity.keys()
@@ -144,7 +144,9 @@ def test_the_announcement_to_home_assistant_is_documented_and_whole():
             assert read
             assert read <= sent[entity["state_topic"]]
     assert entities["policy"]["options"] == ["earliest", "surest"]
-    assert not {"policy", "save_take"} & discovery("salon", "P", "1.0")["components"].keys()
+    assert entities["dynamics"]["options"] == ["early"]
+    assert (entities["dynamics"]["state_topic"], entities["dynamics"]["platform"]) == ("P/dynamics", "select")
+    assert not {"policy", "dynamics", "save_take"} & discovery("salon", "P", "1.0")["components"].keys()
 
 
 def test_the_schemas_beside_the_documentation_are_those_of_the_messages():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ivories.controls import WAITING, Controls, minutes_of
 from ivories.errors import CommandError
 from ivories.sinks.mqtt.commands import (
+    CHOICES,
     COMMANDS,
     LARGEST,
     POLICIES,
@@ -28,14 +29,16 @@ JSON = st.recursive(
     lambda children: st.lists(children) | st.dictionaries(st.text() | st.just("value"), children),
     max_leaves=8,
 )
+WORDS = st.sampled_from([word for words in CHOICES.values() for word in words])
 PAYLOADS = (
     st.binary(max_size=2 * LARGEST)
     | st.text().map(str.encode)
     | JSON.map(lambda value: json.dumps(value).encode())
-    | st.fixed_dictionaries(
-        {}, optional={"value": st.sampled_from(POLICIES) | JSON, "id": JSON, "more": JSON}
-    ).map(lambda value: json.dumps(value).encode())
-    | st.sampled_from([*(policy.encode() for policy in POLICIES), b"", b"PRESS"])
+    | st.fixed_dictionaries({}, optional={"value": WORDS | JSON, "id": JSON, "more": JSON}).map(
+        lambda value: json.dumps(value).encode()
+    )
+    | WORDS.map(str.encode)
+    | st.sampled_from([b"", b"PRESS"])
 )
 # What a broker lets through as a topic: text without surrogates and NUL.
 TOPICS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=80)
@@ -77,6 +80,7 @@ def give(desk, name, payload=b"", **more):
 def test_a_value_comes_as_text_or_as_json(payload):
     assert parse("policy", payload).value == "surest"
     check("policy", "surest")
+    check("dynamics", "faithful")
 
 
 @pytest.mark.parametrize("payload", [b"", b"PRESS", b"press", b"{}", b'{"id": 7}'])
@@ -114,7 +118,7 @@ def test_the_reply_has_the_identity_of_the_request(desk, identity):
 @pytest.mark.parametrize(
     ("name", "payload", "sentence"),
     [
-        ("tempo", b"120", r"unknown command 'tempo' \(known: policy, panic, take\)"),
+        ("tempo", b"120", r"unknown command 'tempo' \(known: policy, dynamics, panic, take\)"),
         ("policy", b"fast", "no policy 'fast': choose one of earliest, balanced, surest"),
         ("policy", b"", "no policy ''"),
         ("policy", b"\xff\xfe", "neither text nor JSON"),
@@ -122,6 +126,8 @@ def test_the_reply_has_the_identity_of_the_request(desk, identity):
         ("policy", b'{"value": 3}', "Expected `str`, got `int`.*value"),
         ("policy", b'{"valu": "surest"}', "unknown field `valu`"),
         ("policy", b"x" * (LARGEST + 1), "1025 bytes are too long"),
+        ("dynamics", b"loud", "no dynamics 'loud': choose one of auto, early, faithful"),
+        ("dynamics", b"", "no dynamics ''"),
         ("panic", b"softly", "panic takes no value"),
         ("take", b"five", "take takes how many minutes, not 'five'"),
         ("take", b"-1", "take takes how many minutes"),
@@ -191,8 +197,8 @@ def test_whatever_arrives_there_is_one_answer_and_nothing_unknown_reaches_the_in
     for request in requests:
         assert not retained
         assert request.name in COMMANDS
-        if request.name == "policy":
-            assert request.value in POLICIES
+        if request.name in CHOICES:
+            assert request.value in CHOICES[request.name]
         elif request.name == "panic" or request.value.lower() in ("", "press"):
             assert request.value.lower() in ("", "press")
         else:

@@ -12,7 +12,7 @@ from typing import Final, get_args
 
 import msgspec
 
-from ivories.config import Policy
+from ivories.config import Dynamics, Policy
 from ivories.controls import CommandName, Controls, Request, minutes_of
 from ivories.errors import CommandError
 from ivories.sinks.mqtt.messages import ReplyMessage, RequestMessage
@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 COMMANDS: Final[dict[str, CommandName]] = {name: name for name in get_args(CommandName)}
 POLICIES: Final = get_args(Policy)
+CHOICES: Final[dict[str, tuple[str, ...]]] = {"policy": POLICIES, "dynamics": get_args(Dynamics)}
+"""Commands that choose one of several words"""
 LARGEST: Final = 1024
 """Bytes of a command's payload, and of its sender's correlation data"""
 REPLIES: Final = 32
@@ -78,8 +80,8 @@ def _decoded(payload: bytes) -> RequestMessage:
 
 def check(name: str, value: str) -> None:
     """Raise CommandError unless ``value`` is one that command ``name`` may have."""
-    if name == "policy" and value not in POLICIES:
-        raise CommandError(f"no policy {_shown(value)}: choose one of {', '.join(POLICIES)}")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise CommandError(f"no {name} {_shown(value)}: choose one of {', '.join(CHOICES[name])}")
     if name == "panic" and value.lower() not in {"", "press"}:
         raise CommandError(f"panic takes no value, not {_shown(value)}: send an empty message, or PRESS")
     if name == "take":

@@ -10,7 +10,13 @@ def discovery_topic(prefix: str, device: str) -> str:
 
 
 def discovery(
-    device: str, base: str, version: str, policies: Sequence[str] = (), *, takes: bool = False
+    device: str,
+    base: str,
+    version: str,
+    policies: Sequence[str] = (),
+    dynamics: Sequence[str] = (),
+    *,
+    takes: bool = False,
 ) -> dict[str, Any]:
     """Return the description of piano ``device``.
 
@@ -19,6 +25,7 @@ def discovery(
         base: what its topics begin with.
         version: of Ivories.
         policies: to choose from; none where it takes no commands.
+        dynamics: the same; none where it has one sense only.
         takes: it saves takes on command.
     """
     entities: dict[str, dict[str, Any]] = {
@@ -67,6 +74,7 @@ def discovery(
         },
         **_diagnostics(base),
         **(_commands(base, policies) if policies else {}),
+        **(_dynamics(base, dynamics) if dynamics else {}),
         **(_takes(base) if takes else {}),
     }
     for name, entity in entities.items():
@@ -110,17 +118,22 @@ def _diagnostics(base: str) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
+def _choice(base: str, command: str, shown: str, icon: str, options: Sequence[str]) -> dict[str, Any]:
+    """Return the entity that shows and sets one of several words."""
+    return {
+        "platform": "select",
+        "name": shown,
+        "entity_category": "config",
+        "icon": icon,
+        "state_topic": f"{base}/{command}",
+        "command_topic": f"{base}/set/{command}",
+        "options": list(options),
+    }
+
+
 def _commands(base: str, policies: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {
-        "policy": {
-            "platform": "select",
-            "name": "Decision policy",
-            "entity_category": "config",
-            "icon": "mdi:timer-cog-outline",
-            "state_topic": f"{base}/policy",
-            "command_topic": f"{base}/set/policy",
-            "options": list(policies),
-        },
+        "policy": _choice(base, "policy", "Decision policy", "mdi:timer-cog-outline", policies),
         "panic": {
             "platform": "button",
             "name": "All notes off",
@@ -129,6 +142,10 @@ def _commands(base: str, policies: Sequence[str]) -> dict[str, dict[str, Any]]:
             "payload_press": "PRESS",
         },
     }
+
+
+def _dynamics(base: str, dynamics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {"dynamics": _choice(base, "dynamics", "Dynamics", "mdi:tune-vertical", dynamics)}
 
 
 def _takes(base: str) -> dict[str, dict[str, Any]]:

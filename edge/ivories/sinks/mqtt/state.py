@@ -10,6 +10,7 @@ from ivories.controls import Controls
 from ivories.datatypes import KeyState, NoteEvent, NoteKind
 from ivories.errors import CommandError
 from ivories.sinks.held import HeldNotes
+from ivories.sinks.mqtt.commands import CHOICES
 from ivories.sinks.mqtt.home_assistant import discovery, discovery_topic
 from ivories.sinks.mqtt.messages import (
     StatsMessage,
@@ -71,7 +72,11 @@ class RetainedState:
         controls = self.controls
         if not self._commands or controls is None:
             return ()
-        there = {"policy": bool(controls.policies), "take": controls.saved is not None}
+        there = {
+            "policy": bool(controls.policies),
+            "dynamics": bool(controls.all_dynamics),
+            "take": controls.saved is not None,
+        }
         return tuple(name for name, is_there in there.items() if is_there)
 
     @property
@@ -88,11 +93,13 @@ class RetainedState:
         """Return the topic and the present payload of the state called ``name``."""
         if name == "discovery":
             topic = discovery_topic(self._discovery_prefix, self._device)
-            policies = self.controls.policies if self.controls and self._commands else ()
-            takes = "take" in self._taken
+            controls = self.controls if self.controls and self._commands else Controls()
             return topic, self._encode(
-                discovery(self._device, self._base, self._version, policies, takes=takes)
-            )
+                discovery(
+                    self._device, self._base, self._version, controls.policies, controls.all_dynamics,
+                    takes="take" in self._taken,
+                )
+            )  # fmt: skip
         return f"{self._base}/{name}", self._payload(name)
 
     def read(self, name: str) -> str | bytes:
@@ -112,8 +119,8 @@ class RetainedState:
             return "online"
         if name == "keys/hex":
             return keys_hex(self._keys)
-        if name == "policy":
-            return self.controls.policy if self.controls else ""
+        if name in CHOICES:
+            return str(getattr(self.controls, name, ""))
         payload = self._encode(self._message(name))
         if name == "stats":
             self._newest_stats = payload
