@@ -1,5 +1,7 @@
 """The measurement of common errors itself: what is put in comes out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,12 @@ pytest.importorskip("scipy")
 pytest.importorskip("cv2")
 
 from ivories.clock import SECOND
+from ivories.fusion.tracker import TrackerSettings
 from ivories.keyboard import KEYS, LOWEST_PITCH
 from ivories.notes import NOTE_DTYPE
-from ivories_training.both_senses import IMAGINED, MISSED, Pairs, Scene, decide, last_judgement, pairs
-from ivories_training.video.clips import Clip
+from ivories_training.both_scores import WAYS, in_turn, notes_table, play, velocity_table
+from ivories_training.both_senses import IMAGINED, MISSED, Pairs, dependence, last_judgement, pairs
+from ivories_training.scenes import Scene
 from support import AUDIO_HORIZONS, FRAME_NS, HOP_NS, audio_evidence, video_evidence
 
 SECONDS = 24.0
@@ -18,7 +22,7 @@ NOTES = [(30 + 3 * n % 20, 0.6 + 0.217 * n) for n in range(100)]
 
 
 def scene(missed_by_ear, missed_by_eye):
-    """A clip of NOTES, as scripted senses judge it that miss the notes of these numbers."""
+    """NOTES, as scripted senses judge it that miss the notes of these numbers."""
     truth = np.array([(t, t + 0.15, k + LOWEST_PITCH, 64) for k, t in NOTES], NOTE_DTYPE)
     frames = round(SECONDS * SECOND / FRAME_NS)
     heard = [(k, int(t * 100), int(t * 100) + 15) for n, (k, t) in enumerate(NOTES) if n not in missed_by_ear]
@@ -27,12 +31,9 @@ def scene(missed_by_ear, missed_by_eye):
         for n, (k, t) in enumerate(NOTES)
         if n not in missed_by_eye
     ]
-    clip = Clip(
-        "made", None, np.arange(frames) * FRAME_NS, np.zeros((frames, 1, 1), np.uint8), truth,
-        np.zeros((frames, KEYS), bool), 0.0,
-    )  # fmt: skip
     return Scene(
-        clip,
+        truth,
+        SECONDS,
         [audio_evidence(hop, heard, strength=(12, 12, 12)) for hop in range(round(SECONDS * 100))],
         [video_evidence(f, seen, strength=12.0) for f in range(frames)],
     )
@@ -74,7 +75,42 @@ def test_scene_means_do_not_pass_for_dependence():
     assert abs(within) < 0.06
 
 
+SETTINGS = TrackerSettings(audio_thresholds=(2.0, 1.0, 0.0), video_thresholds=(3.0, 2.0, 1.0, 0.0))
+
+
 def test_both_senses_find_what_each_misses():
-    events = decide(scene({1, 5, 9, 13}, {2, 6, 10, 14}), (2.0, 1.0, 0.0), (3.0, 2.0, 1.0, 0.0))
-    onsets = {way: sum(e.kind == "onset" for e in found) for way, found in events.items()}
-    assert onsets == {"audio": 96, "video": 96, "both": 100}
+    made = scene({1, 5, 9, 13}, {2, 6, 10, 14})
+    found = {way: len(play(made, way, SETTINGS).notes) for way in WAYS}
+    assert found == {"audio": 96, "video": 96, "both": 100}
+
+
+def cells(table, column):
+    return list(next(c for c in table.columns if c.header == column).cells)
+
+
+def test_tables_tell_each_sense_and_both():
+    made = [scene({1, 5, 9, 13}, {2, 6, 10, 14})]
+    told = notes_table(made, "made", SETTINGS)
+    assert cells(told, "sense") == ["audio", "video", "both"]
+    assert cells(told, "R") == ["0.960", "0.960", "1.000"]
+    assert all(float(x.removesuffix(" ms")) < 20 for x in cells(told, "onset off"))
+    with np.errstate(invalid="ignore"):  # these senses say the same of every false candidate
+        assert len(cells(dependence(made, "made"), "times chance")) == 2
+
+
+def louder(made, db):
+    """The scene ``made``, as loud as that; its velocities with it."""
+    truth = made.truth.copy()
+    truth["velocity"] += round(2.5 * db)
+    heard = [replace(e, loudness=np.full_like(e.onset, db - 30)) for e in made.heard]
+    return replace(made, truth=truth, heard=heard)
+
+
+def test_of_one_instrument_the_scale_of_velocities_is_handed_on():
+    made = [louder(scene(set(), set()), db) for db in (0.0, -10.0, 8.0)]
+    scales = [one.touch.mean_db for one in in_turn(made, "audio", SETTINGS)]
+    assert scales == pytest.approx([-30, -35, -30.7], abs=0.5)
+    velocity = velocity_table(made, "made", SETTINGS)
+    ear, eye, both = cells(velocity, "velocity r over all")
+    assert min(float(ear), float(both)) > 0.9
+    assert eye == "-"  # it has one velocity for all

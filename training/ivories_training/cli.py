@@ -52,7 +52,9 @@ def train_all(
 def both(
     models: Annotated[Path, typer.Option(help="Folder with audio.toml and video.toml.")] = Path("models"),
     performances: Annotated[Path | None, typer.Option(help="Folder of MIDI performances.")] = None,
-    sounds: Annotated[list[str] | None, typer.Option("--sound", help="clean, room or '5 dB'.")] = None,
+    sounds: Annotated[
+        list[str] | None, typer.Option("--sound", help="clean, room, '5 dB' or 'one instrument'.")
+    ] = None,
     scenes: Annotated[int, typer.Option(help="Scenes per kind of sound.")] = 12,
     seconds: Annotated[float, typer.Option(help="Length of each.")] = 12.0,
     policy: Annotated[str, typer.Option(help="earliest, balanced or surest.")] = "balanced",
@@ -61,17 +63,30 @@ def both(
     from rich.console import Console
 
     from ivories.errors import ConfigError
+    from ivories.fusion.tracker import TrackerSettings
     from ivories.inference.manifest import load_manifest
-    from ivories_training import both_senses
+    from ivories_training import columns
+    from ivories_training.both_scores import notes_table, velocity_table
+    from ivories_training.both_senses import dependence
+    from ivories_training.scenes import ONE_INSTRUMENT, SOUNDS
+    from ivories_training.scenes import scenes as drawn
 
     for sound in sounds or ():
-        if sound not in both_senses.SOUNDS:
-            raise ConfigError(f"--sound {sound!r}: must be one of {', '.join(both_senses.SOUNDS)}")
-    thresholds = [load_manifest(models / f"{name}.toml").thresholds[policy] for name in ("audio", "video")]
-    for sound in sounds or both_senses.SOUNDS:
-        found = list(both_senses.scenes(models, performances, sound, scenes, seconds))
-        for table in both_senses.report(found, sound, *thresholds):
-            Console(width=110).print(table)
+        if sound not in SOUNDS:
+            raise ConfigError(f"--sound {sound!r}: must be one of {', '.join(SOUNDS)}")
+    wanted = sounds or list(SOUNDS)
+    audio, video = (
+        tuple(load_manifest(models / f"{name}.toml").thresholds[policy]) for name in ("audio", "video")
+    )
+    settings = TrackerSettings(audio_thresholds=audio, video_thresholds=video)
+    found = list(drawn(models, performances, wanted, scenes, seconds))
+    console = Console(width=columns.WIDTH)
+    for sound in wanted:
+        part = [scene[sound] for scene in found]
+        if sound == ONE_INSTRUMENT:
+            console.print(velocity_table(part, sound, settings))
+        else:
+            console.print(dependence(part, sound), notes_table(part, sound, settings))
 
 
 @cli.command("registration-qa")
