@@ -5,10 +5,13 @@
 One recording is repeated without a seam in its clock. Its notes leave through the MIDI port's owner and over
 MQTT to the far ends of ``ivories bench``. After each repetition the memory of the process is looked at, and
 the notes are compared with those of the second repetition. Exit status 1: something grew or drifted.
+Ctrl-C ends it early, with the report on what was played until then.
 """
 
 import heapq
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -42,6 +45,8 @@ HEAP_MIB: Final = (0.5, 0.25)
 BLOCKS: Final = (1000.0, 500.0)
 DRIFT_MS: Final = 1.0
 ROWS: Final = 12
+FEWEST: Final = 4
+"""Repetitions"""
 
 
 @dataclass
@@ -70,8 +75,8 @@ class Onsets:
 
 
 def fast(app: Application, recording: Recording, material: Material, times: int, sinks: list[Sink],
-         begun: Callable[[int], None]) -> None:  # fmt: skip
-    """Push everything in the order of its time, as fast as it goes."""
+         begun: Callable[[int], None], enough: threading.Event) -> None:  # fmt: skip
+    """Push everything in the order of its time, as fast as it goes, until its end or ``enough`` is set."""
     instrument = app.instrument(sinks, recording.calibration)
     streams: list[Iterator[AudioBlock | VideoFrame]] = []
     if material.blocks:
@@ -87,18 +92,26 @@ def fast(app: Application, recording: Recording, material: Material, times: int,
             evidence = video.push(item) if video else []
         for each in evidence:
             instrument.push(each)
+        if enough.is_set():
+            break
     instrument.finish()
 
 
 def paced(app: Application, recording: Recording, material: Material, times: int, sinks: list[Sink],
-          begun: Callable[[int], None], epoch_ns: int) -> dict[str, int]:  # fmt: skip
+          begun: Callable[[int], None], enough: threading.Event,
+          epoch_ns: int) -> dict[str, int]:  # fmt: skip
     """Play it at its own speed through the appliance's threads; return what they could not keep up with."""
 
+    def begun_or_enough(number: int) -> None:
+        begun(number)
+        if enough.is_set():
+            live.stop()
+
     def sound() -> ReplayedSound:
-        return ReplayedSound(material, times, realtime=True, epoch_ns=epoch_ns, begun=begun)
+        return ReplayedSound(material, times, realtime=True, epoch_ns=epoch_ns, begun=begun_or_enough)
 
     def pictures() -> ReplayedPictures:
-        first = None if material.blocks else begun
+        first = None if material.blocks else begun_or_enough
         return ReplayedPictures(material, times, realtime=True, epoch_ns=epoch_ns, begun=first)
 
     live = Live(
@@ -185,7 +198,7 @@ def soak(
         source if recording.audio else None, source if recording.video else None,
         block_ms=app.config.audio.period_ms,
     )  # fmt: skip
-    times = max(4, round(60 * minutes * SECOND / material.period_ns))
+    times = max(FEWEST, round(60 * minutes * SECOND / material.period_ns))
     looks: list[Look] = []
     onsets = Onsets(material.period_ns)
     ends: list[MidiFarEnd | MqttFarEnd] = [MidiFarEnd()]
@@ -199,19 +212,23 @@ def soak(
         looks.append(look(number * material.period_ns / SECOND))
 
     console.print(f"{source.name}, {times} times {material.period_ns / SECOND:.1f} s ...")
+    enough = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: enough.set())
     start = time.perf_counter()
     try:
         if paced_:
             onsets.epoch_ns = now_ns() + SECOND
-            lost = paced(app, recording, material, times, sinks, begun, onsets.epoch_ns)
+            lost = paced(app, recording, material, times, sinks, begun, enough, onsets.epoch_ns)
         else:
-            fast(app, recording, material, times, sinks, begun)
+            fast(app, recording, material, times, sinks, begun, enough)
             lost = {}
     finally:
         heard = [len(end.finish()) for end in ends]
         app.close()
     wall_s = time.perf_counter() - start
-    played_s = times * material.period_ns / SECOND
+    if len(looks) < FEWEST:
+        raise BackendError(f"ended after {len(looks)} repetitions: {FEWEST} are needed to tell anything")
+    played_s = len(looks) * material.period_ns / SECOND
     report(looks, console)
     late = "".join(f"; {count} {name} not looked at in time" for name, count in lost.items())
     console.print(
