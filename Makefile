@@ -16,6 +16,7 @@ RUN ?= runs/$(if $(SMOKE),smoke,full)
 HOST ?=
 FAULTS ?= 1000000
 SHORT ?=
+PEERS ?=
 ARCH ?= $(shell dpkg --print-architecture)
 
 .DEFAULT_GOAL := help
@@ -34,8 +35,8 @@ train-qat: $(VENV)/.train ## both networks from nothing to int8 files in models/
 	$(BIN)/ivories-train all --run $(RUN) $(if $(SMOKE),--smoke) $(if $(PIANOS),--pianos $(PIANOS)) \
 	  $(if $(PERFORMANCES),--performances $(PERFORMANCES))
 
-bench: $(VENV)/.test ## every kernel beside what a user would write instead, then the whole path on one core
-	$(BIN)/python -m pytest bench --benchmark-group-by=group --benchmark-columns=median,min,rounds
+bench: $(VENV)/.test ## every kernel and command beside what a user would take instead (basic-pitch: PEERS=ENVIRONMENT), then the whole path
+	PEERS=$(PEERS) $(BIN)/python -m pytest bench -rs --benchmark-group-by=group --benchmark-columns=median,min,rounds
 	$(BIN)/ivories bench
 
 soak: $(VENV)/.test ## MINUTES of material (60) through the whole device path, faster than it sounds: no growth, no drift
