@@ -41,10 +41,14 @@ _QUICK_EYE_FIRST: Final = 0.0
 _QUICK_NS: Final = 25 * MILLISECOND
 _STRUCK_AGAIN: Final = 0.5  # log-odds asked for on top by ear where the key is down: strings beat and wobble
 _STILL_DOWN: Final = 2.0  # and again where the eye sees that the key stayed down
+_JUST_UP: Final = 2.5  # where it saw it come up so short a time ago that it can hardly be down again
+_JUST_UP_NS: Final = 100 * MILLISECOND
 _PEAK_BINS: Final = 3  # an onset's evidence spreads this many bins to both sides of its peak
 _DOUBT: Final = 2.0  # a note is taken back when the last horizon stays this far below its threshold
 _RELEASE: Final = 1.5  # posterior log-odds of ``pressed`` below which a key counts as up
 _HOLD_NS: Final = 80 * MILLISECOND  # the frame evidence needs this long to follow an onset
+_WATCHED_HOLD_NS: Final = 20 * MILLISECOND  # that of an eye
+_LATE_SIGHT_NS: Final = 25 * MILLISECOND  # so long after a release an eye is sure of it
 _SILENT_NS: Final = 200 * MILLISECOND  # a sensor that says nothing for so long is gone, or stands still
 _PEDAL_DOWN, _PEDAL_UP = 1.0, -1.0  # log-odds, apart so that doubt does not make the pedal flutter
 _PEDAL_KEY: Final = -1
@@ -221,8 +225,10 @@ class Tracker:
     def _held_back(self, t_ns: int) -> Float32:
         """(K,) log-odds against another onset of keys that are down: what stayed down cannot strike."""
         held = self._pressed * np.float32(_STRUCK_AGAIN if self._health.weights[Origin.AUDIO] > 0 else 0)
+        watched = self._filter.watched(t_ns)
+        held += _STILL_DOWN * (self._pressed & watched & (self._filter.pressed > 0))
         if self._both:
-            held += _STILL_DOWN * (self._pressed & self._filter.seen(t_ns) & (self._filter.pressed > 0))
+            held += _JUST_UP * (~self._pressed & watched & (t_ns - self._since_ns < _JUST_UP_NS))
         return np.asarray(held, np.float32)
 
     def _onsets(self, bins: range, t_ns: int) -> list[NoteEvent]:
@@ -292,15 +298,16 @@ class Tracker:
         return events
 
     def _releases(self, t_ns: int) -> list[NoteEvent]:
-        up = self._pressed & (self._filter.pressed < _RELEASE) & (t_ns - self._onset_ns > _HOLD_NS)
-        early = self._pressed & (t_ns - self._onset_ns <= _HOLD_NS)
+        watched = self._filter.watched(t_ns)
+        early = self._pressed & (t_ns - self._onset_ns <= np.where(watched, _WATCHED_HOLD_NS, _HOLD_NS))
+        up = self._pressed & (self._filter.pressed < _RELEASE) & ~early
         self._filter.pressed[early] = np.maximum(self._filter.pressed[early], 1.0)
         keys = np.flatnonzero(up)
         if not len(keys):
             return []
         shortest = round(self._settings.minimum_duration_ms * MILLISECOND)
         # The ear knows of a release only some time after it; the eye sees it happen.
-        released_ns = t_ns - np.where(self._filter.seen(t_ns), 0, self._hearing_lag_ns)
+        released_ns = t_ns - np.where(watched, _LATE_SIGHT_NS, self._hearing_lag_ns)
         ends_ns = np.maximum(released_ns, self._onset_ns + shortest)
         confidence = 1 / (1 + np.exp(self._filter.pressed))
         return [self._offset(int(key), int(ends_ns[key]), t_ns, float(confidence[key])) for key in keys]
