@@ -12,6 +12,7 @@ from ivories.audio.loudness import WEIGHTS, KeyLoudness, still_to_come_db
 from ivories.audio.spec import FrontEndSpec
 from ivories.clock import MILLISECOND
 from ivories.datatypes import AudioBlock, NoteKind, Spectrum
+from ivories.fusion.register_curve import KNOTS
 from ivories.fusion.touch import USUAL, Touch, TouchScale
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.keyboard import KEYS
@@ -81,6 +82,9 @@ def test_evidence_tells_of_an_attack_that_is_still_growing():
     assert sum(WEIGHTS) == pytest.approx(1, abs=0.002)
 
 
+KNOWN = TouchScale(-40.0, 1000, register_db=(0.0,) * len(KNOTS), register_notes=(125.0,) * len(KNOTS))
+
+
 def hear(tracker, played, hops, gain_db=0.0, strength=(9, 9, 9)):
     """Play (key, onset_hop, offset_hop, loudness) into ``tracker``; return its onsets."""
     events = []
@@ -116,9 +120,8 @@ def test_the_first_note_of_an_unknown_instrument_is_a_usual_one():
 
 
 def test_a_known_scale_tells_a_soft_piece_from_a_loud_one_and_outlives_a_reset():
-    known = TouchScale(mean_db=-40.0, notes=1000)
     for level, softer in ((-52.0, True), (-28.0, False)):
-        tracker = Tracker(SETTINGS, touch=known)
+        tracker = Tracker(SETTINGS, touch=KNOWN)
         tracker.reset()
         notes = [(50, 20 + 15 * i, 30 + 15 * i, level) for i in range(4)]
         told = [onset.velocity - USUAL for onset in hear(tracker, notes, 80)]
@@ -143,7 +146,7 @@ def test_a_note_that_only_the_eye_knows_is_as_loud_as_the_last_ones_around_it():
     voices += [(key, 20 + 15 * i, 30 + 15 * i, -52.0) for i, key in enumerate(range(20, 35))]
     told = {}
     for key in (32, 72):
-        tracker = Tracker(EARLY, touch=TouchScale(mean_db=-40.0, notes=1000))
+        tracker = Tracker(EARLY, touch=KNOWN)
         hear(tracker, voices, 250)
         [told[key]] = [e.velocity for e in see(tracker, key, 252 * HOP_NS)]
     assert told[32] < USUAL - 20
@@ -151,7 +154,7 @@ def test_a_note_that_only_the_eye_knows_is_as_loud_as_the_last_ones_around_it():
 
 
 def test_after_a_pause_a_note_that_only_the_eye_knows_is_a_usual_one():
-    tracker = Tracker(EARLY, touch=TouchScale(mean_db=-40.0, notes=1000))
+    tracker = Tracker(EARLY, touch=KNOWN)
     hear(tracker, [(60, 20 + 15 * i, 30 + 15 * i, -28.0) for i in range(10)], 700)
     [onset] = see(tracker, 60, 702 * HOP_NS)
     assert onset.velocity == pytest.approx(USUAL, abs=3)
@@ -162,7 +165,7 @@ def test_the_longer_a_note_is_heard_the_more_its_own_loudness_counts():
     soft = np.full((len(AUDIO_HORIZONS), KEYS), -52.0, np.float32)
     told = []
     for heard_hops in (0, 3, 6):
-        touch = Touch(TouchScale(mean_db=-40.0, notes=1000))
+        touch = Touch(KNOWN)
         for key, hop in ((59, 0), (61, 10)):
             touch.push(replace(audio_evidence(hop, []), loudness=soft))
             touch.strike(key, hop * HOP_NS)
@@ -194,6 +197,41 @@ def test_without_loudness_the_networks_own_word_counts():
     assert touch.scale is None
 
 
+def struck(notes, known=None):
+    """Let ``notes``, (key, hop, loudness) each, be heard; return the touch and their velocities."""
+    touch, told, level = Touch(known), [], np.full((len(AUDIO_HORIZONS), KEYS), -90.0, np.float32)
+    for key, hop, loudness_db in notes:
+        level[:, key] = loudness_db
+        for after in range(7):
+            touch.push(replace(audio_evidence(hop + after, []), loudness=level.copy()))
+            if after == 5:
+                told.append(touch.strike(key, hop * HOP_NS + HOP_NS // 2))
+    return touch, told
+
+
+def test_a_piano_whose_registers_differ_is_made_up_for():
+    rng = np.random.default_rng(3)
+    keys, force_db = rng.integers(0, KEYS, 300), rng.normal(0, 3, 300)
+    notes = [
+        (int(key), 10 * i, -40.0 + 12 * (0.5 - key / 87) + more)
+        for i, (key, more) in enumerate(zip(keys, force_db, strict=True))
+    ]
+    touch, told = struck(notes)
+    assert np.corrcoef(told[150:], force_db[150:])[0, 1] > 0.9
+    assert abs(np.corrcoef(told[150:], keys[150:])[0, 1]) < 0.2
+    assert touch.scale.register_db[0] - touch.scale.register_db[-1] == pytest.approx(12, abs=3)
+    assert sum(touch.scale.register_notes) == pytest.approx(298, abs=1)  # not by the first, nor the last
+
+
+def test_soft_music_in_one_register_and_loud_music_in_another_tell_of_no_curve():
+    soft = [(20 + i % 12, 10 * i, -52.0) for i in range(60)]
+    loud = [(60 + i % 12, 4000 + 10 * i, -28.0) for i in range(60)]
+    touch, told = struck(soft + loud, KNOWN)
+    assert max(told[30:60]) < USUAL - 20
+    assert min(told[90:]) > USUAL + 20
+    assert max(np.abs(touch.scale.register_db)) < 3
+
+
 def test_what_was_taken_back_teaches_nothing():
     touch = Touch()
     loud = replace(audio_evidence(20, []), loudness=np.zeros((len(AUDIO_HORIZONS), KEYS), np.float32))
@@ -216,10 +254,21 @@ def test_the_scale_is_kept_from_one_start_to_the_next(tmp_path):
     assert TouchStore(store.path).load() == TouchScale(-41.5, 90)
     store.keep(TouchScale(-40.0, 120))
     assert TouchStore(store.path).load() == TouchScale(-40.0, 120)
+    store.keep(KNOWN)
+    assert TouchStore(store.path).load() == KNOWN
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"mean_db": 1e999, "notes": 3}', b'{"mean_db": -3, "notes": 0}']
+    "content",
+    [
+        b"",
+        b"{",
+        b'{"mean_db": 1e999, "notes": 3}',
+        b'{"mean_db": -3, "notes": 0}',
+        b'{"mean_db": -3, "notes": 3, "register_db": [1, 2], "register_notes": [1, 2]}',
+        b'{"mean_db": -3, "notes": 3, "register_db": [0, 0, 0, 0, 0, 0, 0, 0]}',
+        b'{"mean_db": -3, "notes": 3, "register_db": [0,0,0,0,0,0,0,0], "register_notes": [-1,0,0,0,0,0,0,0]}',
+    ],
 )
 def test_a_damaged_scale_is_told_and_learned_anew(tmp_path, caplog, content):
     path = tmp_path / "touch.json"

@@ -2,7 +2,8 @@
 
 How many decibels a mezzo-forte has at the microphone is learned from what is played: the mean loudness of
 many notes is taken for the mean velocity of music. It is roughly known after ten notes; after some hundreds
-it hardly matters any more which pieces they came from. The scale can be kept from one start to the next.
+it hardly matters any more which pieces they came from. So is how loud the registers are beside each other
+(``register_curve``). The scale can be kept from one start to the next.
 
 A note that leaves before its sound, or at its first moments, is told by the notes around it: music changes
 its dynamics slowly, and what lies near on the keyboard is mostly one voice or one hand.
@@ -15,6 +16,7 @@ import numpy as np
 
 from ivories.clock import MILLISECOND
 from ivories.datatypes import KeyEvidence, Origin
+from ivories.fusion.register_curve import KNOTS, RegisterCurve
 from ivories.keyboard import KEYS
 
 USUAL: Final = 64
@@ -27,8 +29,8 @@ _SETTLED_NS: Final = 50 * MILLISECOND  # after an onset: its note is as loud as 
 # What the last notes tell of the next one. A note counts e times less for every so much of time and keys
 # between; a note of usual loudness stands for all that was never played. Found on validation pieces, as was
 # how many such notes the sound of the note itself is worth, by how long it has been heard.
-_LASTING_NS: Final = 500 * MILLISECOND
-_REACH: Final = 6.0
+_LASTING_NS: Final = 700 * MILLISECOND
+_REACH: Final = 8.0
 _USUAL_WEIGHT: Final = 0.1
 _HEARD_NS: Final = (10 * MILLISECOND, 20 * MILLISECOND, 30 * MILLISECOND, 40 * MILLISECOND, 50 * MILLISECOND)
 _HEARD_WEIGHT: Final = (0.0, 0.3, 1.5, 2.5, 3.5)
@@ -41,10 +43,19 @@ class TouchScale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of its notes"""
     notes: int
     """How many notes it is the mean of, up to a limit"""
+    register_db: tuple[float, ...] = ()
+    """How much louder than others each register is, at ``register_curve.KNOTS``; empty where not known"""
+    register_notes: tuple[float, ...] = ()
+    """How many notes tell that"""
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.mean_db) or self.notes < 1:
             raise ValueError("a scale of loudness needs a finite mean of at least one note")
+        curve = self.register_db + self.register_notes
+        if len(curve) not in {0, 2 * len(KNOTS)} or len(self.register_db) != len(self.register_notes):
+            raise ValueError(f"a curve over the registers has {len(KNOTS)} values, or none")
+        if not np.isfinite(curve).all() or min(self.register_notes, default=0) < 0:
+            raise ValueError("a curve over the registers needs finite values of no less than 0 notes")
 
 
 class Touch:
@@ -56,6 +67,7 @@ class Touch:
 
     def __init__(self, known: TouchScale | None = None) -> None:
         self._mean_db, self._notes = (0.0, 0) if known is None else (known.mean_db, known.notes)
+        self._curve = RegisterCurve(*((known.register_db, known.register_notes) if known else ()))
         self._recent = np.zeros(KEYS)  # weight of the last notes, by key
         self._recent_db = np.zeros(KEYS)  # their loudness times that weight
         self._recent_ns = 0  # when those were true
@@ -65,7 +77,9 @@ class Touch:
     @property
     def scale(self) -> TouchScale | None:
         """What is known by now; None before the first note was heard."""
-        return TouchScale(self._mean_db, self._notes) if self._notes else None
+        if not self._notes:
+            return None
+        return TouchScale(self._mean_db, self._notes, self._curve.db, self._curve.notes)
 
     def push(self, evidence: KeyEvidence) -> None:
         """Take what one sensor says now; learn the loudness of notes that began long enough ago."""
@@ -86,6 +100,7 @@ class Touch:
         ear = self._newest.get(Origin.AUDIO)
         loudness_db = None if ear is None else _loudness_db(ear, key, onset_ns)
         if ear is not None and loudness_db is not None:
+            loudness_db -= self._curve.at(key)
             trust = float(np.interp(_since_ns(ear, onset_ns), _HEARD_NS, _HEARD_WEIGHT))
             return _velocity(self._above(self._likely_db(key, onset_ns, loudness_db, trust)))
         heard = ear is not None and _since_ns(ear, onset_ns) >= ear.horizon_ns[0]
@@ -102,6 +117,9 @@ class Touch:
     def _learn(self, key: int, onset_ns: int, loudness_db: float | None) -> None:
         if loudness_db is None:
             return
+        heard_db, loudness_db = loudness_db, loudness_db - self._curve.at(key)
+        if self._notes:  # the first note of all tells of no register
+            self._curve.learn(key, onset_ns, heard_db, self._mean_db)
         self._notes = min(self._notes + 1, _MEMORY)
         self._mean_db += (loudness_db - self._mean_db) / self._notes
         faded = self._faded(onset_ns)
