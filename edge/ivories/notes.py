@@ -1,9 +1,11 @@
 """Notes as arrays: read from MIDI files, and matched with each other."""
 
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
+from mido.midifiles.meta import KeySignatureError
 from numpy.typing import NDArray
 
 from ivories.errors import SourceError
@@ -15,23 +17,34 @@ SHORTEST_S = 1e-3
 """Shortest duration, as an empty note would be none"""
 
 
+def read_messages(path: Path, *, clip: bool = False) -> list[Any]:
+    """Return the messages of a MIDI file in order, ``time`` being the seconds since the one before.
+
+    Args:
+        path: of the file.
+        clip: take data bytes above 127 for 127; else they make the file unreadable.
+
+    Raises:
+        SourceError: the file is missing or is not a MIDI file.
+    """
+    try:
+        return list(mido.MidiFile(path, clip=clip))
+    except FileNotFoundError as error:
+        raise SourceError(f"no MIDI file at {path}") from error
+    except (OSError, EOFError, ValueError, KeyError, IndexError, KeySignatureError) as error:
+        raise SourceError(f"{path} is not a readable MIDI file: {error or 'it ends too early'}") from error
+
+
 def read_notes(path: Path) -> NDArray[np.void]:
     """Return the notes of a MIDI file, sorted by onset, as an array of ``NOTE_DTYPE``; the pedal is ignored.
 
     Raises:
         SourceError: the file is missing or is not a MIDI file.
     """
-    try:
-        file = mido.MidiFile(path)
-        messages = list(file)
-    except FileNotFoundError as error:
-        raise SourceError(f"no MIDI file at {path}") from error
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise SourceError(f"{path} is not a readable MIDI file: {error or 'it ends too early'}") from error
     now = 0.0
     sounding: dict[tuple[int, int], tuple[float, int]] = {}
     notes: list[tuple[float, float, int, int]] = []
-    for message in messages:
+    for message in read_messages(path):
         now += message.time
         if message.type not in {"note_on", "note_off"} or not LOWEST_PITCH <= message.note <= HIGHEST_PITCH:
             continue

@@ -1,6 +1,8 @@
 """Files that a user may have broken: what reads them gives a value or one sentence, and nothing else ever."""
 
 import contextlib
+import json
+import math
 import tempfile
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from ivories.config import load_config, parse_config
 from ivories.errors import CalibrationError, ConfigError, ModelError
 from ivories.inference.manifest import check, load_manifest
+from ivories.touch_store import TouchStore
 from ivories.vision import calibration
 
 PROJECT = Path(__file__).parents[2]
@@ -24,6 +27,7 @@ JSON = st.recursive(
 TOKENS = st.sampled_from(
     [b"[", b"]", b"[[", b'"', b"'", b"=", b"\n", b"{", b"}", b"-", b"1e999", b"nan", b"inf", b"\\u"]
 )
+TOUCHES = st.fixed_dictionaries({"mean_db": SCALARS, "notes": SCALARS}).map(lambda v: json.dumps(v).encode())
 EDITS = st.lists(
     st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=8) | TOKENS), min_size=1, max_size=4
 )
@@ -52,6 +56,13 @@ def told(read, file, content, error):
     except error as sentence:
         said = str(sentence)
     assert str(file) in said
+
+
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()) | TOUCHES)
+def test_any_file_as_the_scale_of_velocities(file, content):
+    file.write_bytes(content)
+    scale = TouchStore(file).load()
+    assert scale is None or (math.isfinite(scale.mean_db) and scale.notes >= 0)
 
 
 READERS = [(load_config, ConfigError), (load_manifest, ModelError), (calibration.load, CalibrationError)]

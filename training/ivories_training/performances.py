@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import mido
 import numpy as np
 from numpy.typing import NDArray
 
 from ivories.errors import SourceError
 from ivories.keyboard import HIGHEST_PITCH, KEYS, LOWEST_PITCH, key_of_pitch
+from ivories.notes import read_messages
 
 NOTE = np.dtype(
     [
@@ -95,14 +95,10 @@ def read_midi(path: Path) -> Performance:
     Raises:
         SourceError: the file is missing, is not a MIDI file, or has no notes.
     """
-    try:
-        messages = list(mido.MidiFile(path, clip=True))
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise SourceError(f"{path} is not a readable MIDI file: {error}") from error
     now, sounding = 0.0, dict[int, tuple[float, int]]()
     notes: list[tuple[float, float, int, int]] = []
     pedal: list[list[float]] = []
-    for message in messages:
+    for message in read_messages(path, clip=True):
         now += message.time
         if message.type in ("note_on", "note_off") and message.channel != 9:
             if not LOWEST_PITCH <= message.note <= HIGHEST_PITCH:
@@ -173,8 +169,14 @@ def _index(folder: Path) -> dict[str, dict[str, str]]:
     """Return the rows of the folder's index by file; none without an index."""
     if not (folder / INDEX).is_file():
         return {}
-    with (folder / INDEX).open(newline="") as stream:
-        return {row["file"]: row for row in csv.DictReader(stream)}
+    try:
+        with (folder / INDEX).open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+            return {row["file"]: row | {"split": row["split"] or ""} for row in rows}
+    except (ValueError, csv.Error, KeyError) as error:
+        raise SourceError(
+            f"{folder / INDEX} is no table with the columns file and split: {error or type(error).__name__}"
+        ) from error
 
 
 def split_of(name: str) -> Split:

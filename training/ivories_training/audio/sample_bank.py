@@ -19,6 +19,8 @@ from ivories.errors import SourceError
 from ivories.keyboard import KEYS, pitch_of_key
 
 RATE = 16_000
+FURTHEST = KEYS
+"""Semitones that a recording may be shifted by: from one end of the keyboard to the other"""
 Float32 = NDArray[np.float32]
 Int16 = NDArray[np.int16]
 
@@ -90,6 +92,8 @@ def make_bank(name: str, recordings: Iterable[tuple[int, dict[int, Float32]]]) -
     for highest, layer in sorted(recordings, key=lambda item: item[0]):
         aligned = {key: align(samples) for key, samples in layer.items()}
         levels = [float(np.sqrt(np.mean(s[: RATE // 3] ** 2))) for s in aligned.values() if len(s)]
+        if not levels:
+            continue
         gain = 0.05 / max(float(np.mean(levels)), 1e-6)
         scaled = {
             key: np.clip(s * (gain * 32767), -32767, 32767).astype(np.int16) for key, s in aligned.items()
@@ -123,8 +127,10 @@ def load_recording(path: Path, semitones: float, key: int, offset: int = 0) -> F
     """Read a sound file, mix it to mono, shift it by ``semitones`` (resampling), at 16 kHz.
 
     Raises:
-        SourceError: the file is missing or unreadable.
+        SourceError: the file is missing or unreadable, or would no longer sound like a piano.
     """
+    if not abs(semitones) <= FURTHEST:
+        raise SourceError(f"piano sample {path} is wanted {semitones:g} semitones away: {FURTHEST} will do")
     try:
         rate = soundfile.info(str(path)).samplerate
         frames = int(longest_s(key) * rate * 1.2)
@@ -143,8 +149,16 @@ def read_sfz(path: Path) -> SampleBank:
     """Read the attack samples of an SFZ instrument (what the keys sound like with the pedal up).
 
     Raises:
-        SourceError: the instrument or a sample is missing.
+        SourceError: the instrument or a sample is missing, or says what is no number where there must be one.
     """
+    try:
+        return make_bank(path.stem, _layers(path).items())
+    except (ValueError, IndexError, OverflowError, RecursionError) as error:
+        raise SourceError(f"cannot read SFZ instrument {path}: {error}") from error
+
+
+def _layers(path: Path) -> dict[int, dict[int, Float32]]:
+    """Return highest velocity -> key -> samples."""
     layers: dict[int, dict[int, Float32]] = {}
     for region in _regions(path):
         if "sample" not in region or "locc64" in region or region.get("trigger", "attack") != "attack":
@@ -161,10 +175,12 @@ def read_sfz(path: Path) -> SampleBank:
                 if "cutoff" in region:
                     sound = _low_pass(sound, float(region["cutoff"]))
                 layers.setdefault(highest, {})[key] = sound
-    return make_bank(path.stem, layers.items())
+    return layers
 
 
 def _low_pass(samples: Float32, cutoff: float) -> Float32:
+    if not cutoff > 0:
+        raise ValueError(f"no filter has its cutoff at {cutoff} Hz")
     spectrum = np.fft.rfft(samples)
     frequency = np.fft.rfftfreq(len(samples), 1 / RATE)
     return np.fft.irfft(spectrum / (1 + (frequency / cutoff) ** 2), len(samples)).astype(np.float32)
