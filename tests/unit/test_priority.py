@@ -19,10 +19,11 @@ if not allowed:
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
     os.setgid(65534), os.setuid(65534)
 refused = raise_priority(realtime_priority=priority, lock_memory=bool(lock))
-threads = {}
+threads, nice = {}, {}
 def look(name, step):
     step()
     threads[name] = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+    nice[name] = os.getpriority(os.PRIO_PROCESS, 0)
 steps = {"ears": lambda: None, "sight": step_behind, "takes": stand_back}
 workers = [Worker(name, lambda name=name: look(name, steps[name])) for name in steps]
 for worker in workers:
@@ -30,7 +31,8 @@ for worker in workers:
 for worker in workers:
     worker.join(), worker.check()
 resident = next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmRSS"))
-print(json.dumps({"refused": refused, "locked": locked(), "resident": resident, **threads}))
+nice["main"] = os.getpriority(os.PRIO_PROCESS, 0)
+print(json.dumps({"nice": nice, "refused": refused, "locked": locked(), "resident": resident, **threads}))
 """
 
 
@@ -48,6 +50,12 @@ def test_nothing_asked_for_changes_nothing():
     assert told["refused"] == []
     assert told["ears"] == told["sight"] == told["takes"] == [os.SCHED_OTHER, 0]
     assert log == ""
+
+
+def test_where_nothing_is_real_time_the_eyes_are_nicer_than_the_ears_and_takes_nicest():
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    told, _ = ask(0)
+    assert told["nice"] == {"main": own, "ears": own, "sight": max(own, 5), "takes": max(own, 10)}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without rights")

@@ -12,6 +12,9 @@ _MCL_FUTURE: Final = 2
 # Only what has been touched: else every thread's whole stack, and all that libraries reserve, several times
 # the memory that is in use.
 _MCL_ONFAULT: Final = 4
+# Niceness where nothing is real-time: a computer too slow for all loses pictures, then takes, and no sound.
+_BEHIND: Final = 5
+_BACK: Final = 10
 
 
 def raise_priority(*, realtime_priority: int, lock_memory: bool) -> list[str]:
@@ -44,15 +47,23 @@ def raise_priority(*, realtime_priority: int, lock_memory: bool) -> list[str]:
 
 
 def stand_back() -> None:
-    """Let the calling thread run with ordinary scheduling, also when it was started by a real-time one."""
+    """Let the calling thread run when others leave time, also when it was started by a real-time one."""
     if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    _be_nice(_BACK)
 
 
 def step_behind() -> None:
-    """Let the calling thread run one step behind those that it was started by, if they are real-time."""
+    """Let the calling thread run behind those that it was started by, real-time or not."""
     if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_FIFO:
+        _be_nice(_BEHIND)
         return
     priority = os.sched_getparam(0).sched_priority
     if priority > os.sched_get_priority_min(os.SCHED_FIFO):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority - 1))
+
+
+def _be_nice(least: int) -> None:
+    """Give the calling thread a niceness of ``least``, unless it has more; nobody is refused that."""
+    if os.getpriority(os.PRIO_PROCESS, 0) < least:  # 0: this thread, as Linux has it
+        os.setpriority(os.PRIO_PROCESS, 0, least)
