@@ -11,6 +11,7 @@ from typing import Final
 
 from ivories.audio.frontend import AudioFrontEnd
 from ivories.audio.loudness import KeyLoudness
+from ivories.audio.octaves import OctaveDoubt
 from ivories.audio.resample import Resampler
 from ivories.audio.spec import FrontEndSpec
 from ivories.audio.voice_guard import VoiceGuard
@@ -45,6 +46,7 @@ class AudioPath:
         self._model = AudioModel(runtime, manifest, SECOND * spec.hop // spec.rate)
         self._loudness = KeyLoudness(spec)
         self._guard = VoiceGuard(spec)
+        self._octaves = OctaveDoubt()
         self._health = MicrophoneHealth()
         self._times = times
 
@@ -62,7 +64,8 @@ class AudioPath:
         for spectrum in spectra:
             with self._times.measure("audio network"):
                 judged = self._model.push(spectrum)
-            evidence += self._guard.enter(spectrum, self._loudness.enter(spectrum, judged))
+            guarded = self._guard.enter(spectrum, self._loudness.enter(spectrum, judged))
+            evidence += self._octaves.enter(guarded)
         return _weighted(evidence, weight)
 
     def reset(self) -> None:
@@ -72,6 +75,7 @@ class AudioPath:
         self._model.reset()
         self._loudness.reset()
         self._guard.reset()
+        self._octaves.reset()
 
 
 class VideoPath:

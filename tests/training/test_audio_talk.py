@@ -9,6 +9,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("soxr")
 
 from ivories.audio.frontend import AudioFrontEnd
+from ivories.audio.octaves import OctaveDoubt
 from ivories.audio.voice_guard import FEATURES, TIMES
 from ivories.datatypes import NoteKind, Origin
 from ivories.inference.manifest import load_manifest
@@ -37,6 +38,7 @@ def onsets(listener: Listener, samples, rate=RATE, *, guarded=True):
         bins, _ = listener.frontend.process(samples)
         evidence = listener.follow(bins)  # without a level nothing is guarded
         assert all(one.piano == 1.0 for one in evidence)
+        evidence = OctaveDoubt().enter(evidence)
     events = track(evidence, Origin.AUDIO, tuple(listener.manifest.thresholds["balanced"]))
     taken_back = {event.key for event in events if event.retracts}
     return [

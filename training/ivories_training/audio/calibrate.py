@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ivories.audio.octaves import OctaveDoubt
 from ivories.datatypes import KeyEvidence, Origin
 from ivories.inference.manifest import Channel, Manifest
 from ivories.notes import NOTE_DTYPE
@@ -127,11 +128,16 @@ def notes_of(played: Performance, begin_s: float, end_s: float) -> NDArray[np.vo
 
 
 def pieces(listener: Listener, folder: Path, count: int) -> list[Piece]:
-    """Return validation pieces for the search of thresholds; the excerpt's last moments do not count."""
+    """Return validation pieces for the search of thresholds, octaves doubted as on the device.
+
+    The excerpt's last moments do not count.
+    """
     heard = hear(listener, folder, count)
     last = listener.model.delay_ns / 1e9
     return [
-        Piece(h.evidence, notes_of(h.played, 0.0, h.hops * 0.01 - last)) for h in heard if len(h.played.notes)
+        Piece(OctaveDoubt().enter(h.evidence), notes_of(h.played, 0.0, h.hops * 0.01 - last))
+        for h in heard
+        if len(h.played.notes)
     ]
 
 

@@ -78,6 +78,34 @@ def talk(
     typer.echo(f"validation scenes: {right:.1%} of the right onsets pass, {talked:.1%} of those in talk")
 
 
+@commands.command()
+def octaves(
+    model: Annotated[Path, typer.Option(help="The manifest.")] = Path("models/audio.toml"),
+    config: Annotated[Path, typer.Option(help="Names pianos and performances.")] = CONFIGS / "audio.toml",
+    pianos: Annotated[Path | None, typer.Option(help="Folder of sampled pianos (SFZ folders).")] = None,
+    performances: Annotated[Path | None, typer.Option(help="Folder of MIDI performances.")] = None,
+    excerpts: Annotated[int, typer.Option(min=2, help="Validation excerpts.")] = 48,
+) -> None:
+    """Find how sure a key must be beside its octave: prints the constants of ivories.audio.octaves."""
+    from ivories_training.audio import octaves as doubts
+    from ivories_training.audio import settings as experiment
+    from ivories_training.audio.listener import Listener
+
+    chosen = experiment.adjusted(experiment.load(config), pianos, performances, None)
+    manifest = load_manifest(model)
+    if doubts.POLICY not in manifest.thresholds:
+        raise ConfigError(f"{model} has no commit thresholds: export the model again")
+    listener, takes = Listener(manifest, model.parent), []
+    for drawn in doubts.material(chosen):
+        takes += doubts.hear(listener, drawn, excerpts // 2)
+    outcomes = []
+    for share, margin in doubts.TRIED:
+        outcomes.append(doubts.measure(takes, manifest.thresholds[doubts.POLICY], share, margin))
+        typer.echo(outcomes[-1].line())
+    found = doubts.mildest(outcomes)
+    typer.echo(f"SHARE: Final = {found.share}\nMARGIN: Final = {found.margin}")
+
+
 def evaluate(
     folder: Annotated[
         Path | None, typer.Argument(help="Recordings with MIDI files of the same names.")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ivories.audio.frontend import AudioFrontEnd
 from ivories.audio.loudness import KeyLoudness
+from ivories.audio.octaves import OctaveDoubt
 from ivories.audio.voice_guard import VoiceGuard
 from ivories.clock import SECOND
 from ivories.datatypes import AudioBlock, Float32, Int8, KeyEvidence, Spectrum
@@ -59,13 +60,17 @@ class Listener:
     def follow(self, bins: Int8, level: NDArray[np.float32] | None = None) -> list[KeyEvidence]:
         """Return the evidence of (T, 291, 3) int8 features; time 0 is the start of the first hop.
 
-        Without their ``level`` (T,) dB nothing is known of loudness, nor whether it is a piano.
+        Without their ``level`` (T,) dB the network speaks for itself: nothing is known of loudness, nor
+        whether it is a piano, and octaves are not doubted.
         """
         self.model.reset()
         loudness, guard = KeyLoudness(self.frontend.spec), VoiceGuard(self.frontend.spec)
+        octaves = OctaveDoubt()
         evidence: list[KeyEvidence] = []
         for i, frame in enumerate(bins):
             spectrum = Spectrum(frame, i, (i + 1) * self.hop_ns, 0.0 if level is None else float(level[i]))
             judged = self.model.push(spectrum)
-            evidence += judged if level is None else guard.enter(spectrum, loudness.enter(spectrum, judged))
+            if level is not None:
+                judged = octaves.enter(guard.enter(spectrum, loudness.enter(spectrum, judged)))
+            evidence += judged
         return evidence

@@ -145,6 +145,19 @@ def _octave_share(judged: Sequence[Judged]) -> float:
     return share(octaves, false)
 
 
+def octave_share_by_chance(judged: Sequence[Judged]) -> float:
+    """Return the octave share to expect if false notes had any of the pitches told in their take."""
+    false, octaves = 0, 0.0
+    for j in judged:
+        wrong = j.found[~np.isin(np.arange(len(j.found)), j.right[:, 1])]
+        false += len(wrong)
+        for note in wrong:
+            near = j.truth["pitch"][np.abs(j.truth["onset_s"] - note["onset_s"]) < _NEAR_S]
+            away = near[:, np.newaxis].astype(int) - j.found["pitch"]
+            octaves += float(np.isin(away, OCTAVES).any(axis=0).mean())
+    return share(octaves, false)
+
+
 def _frame_f1(judged: Sequence[Judged]) -> float:
     """F1 of (hop, key) cells in which a key sounds, from the notes alone."""
     both = true = told = 0
