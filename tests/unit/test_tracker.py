@@ -63,6 +63,12 @@ def test_a_trill_seen_ahead_of_its_sound_is_told_once_each():
     assert np.abs(np.array(told) - [s[1] for s in strokes]).max() < FRAME_NS
 
 
+@pytest.mark.parametrize(("again_hop", "told"), [(80, 2), (110, 1)])
+def test_a_quick_repeat_is_believed_and_the_beating_of_a_held_string_is_not(again_hop, told):
+    notes, hardly_sure = [(39, 50, 200), (39, again_hop, 200)], (-9, -9, 6.3)
+    assert len(onsets(listen(Tracker(SETTINGS), notes, 150, strength=hardly_sure))) == told
+
+
 def test_a_key_that_stayed_down_is_not_struck_again():
     """The ear alone takes a wobbling string for a second stroke; an eye that sees the key knows better."""
     wobble = [(39, 50, 120), (39, 80, 120)]

@@ -40,6 +40,7 @@ _EYE_FIRST: Final = 0.5
 _QUICK_EYE_FIRST: Final = 0.0
 _QUICK_NS: Final = 25 * MILLISECOND
 _STRUCK_AGAIN: Final = 0.5  # log-odds asked for on top by ear where the key is down: strings beat and wobble
+_REPEAT_NS: Final = 400 * MILLISECOND  # not sooner: of strokes heard so soon after the last, most were struck
 _STILL_DOWN: Final = 2.0  # and again where the eye sees that the key stayed down
 _JUST_UP: Final = 2.5  # where it saw it come up so short a time ago that it can hardly be down again
 _JUST_UP_NS: Final = 100 * MILLISECOND
@@ -224,7 +225,8 @@ class Tracker:
 
     def _held_back(self, t_ns: int) -> Float32:
         """(K,) log-odds against another onset of keys that are down: what stayed down cannot strike."""
-        held = self._pressed * np.float32(_STRUCK_AGAIN if self._health.weights[Origin.AUDIO] > 0 else 0)
+        by_ear = self._pressed & (t_ns - self._onset_ns >= _REPEAT_NS)
+        held = by_ear * np.float32(_STRUCK_AGAIN if self._health.weights[Origin.AUDIO] > 0 else 0)
         watched = self._filter.watched(t_ns)
         held += _STILL_DOWN * (self._pressed & watched & (self._filter.pressed > 0))
         if self._both:
