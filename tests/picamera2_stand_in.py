@@ -33,6 +33,7 @@ class Picamera2:
         self.frames = 0
         self.thread = None
         self.config = None
+        self.asked = []
         Picamera2.created.append(self)
 
     def create_video_configuration(self, main, controls, buffer_count):
@@ -47,6 +48,14 @@ class Picamera2:
         self.config = config
         (_, height), stride = config["main"]["size"], config["main"]["stride"]
         self.free = [bytearray(height * 3 // 2 * stride) for _ in range(config["buffer_count"])]
+
+    @property
+    def camera_controls(self):
+        return {"ExposureValue": (-8.0, 8.0, 0.0), "FrameDurationLimits": (8333, 1_000_000, 33_333)}
+
+    def set_controls(self, controls):
+        assert set(controls) <= set(self.camera_controls)
+        self.asked.append(controls)
 
     def camera_configuration(self):
         return self.config

@@ -89,12 +89,23 @@ class Application:
         self,
         calibration: Calibration | None = None,
         on_calibration: Callable[[Calibration], None] = lambda _: None,
+        expose: Callable[[float], bool] | None = None,
     ) -> VideoPath:
-        """Return a path for pictures; without ``calibration`` it looks for the keyboard first."""
+        """Return a path for pictures; without ``calibration`` it looks for the keyboard first.
+
+        ``expose`` corrects the camera's exposure, see ``VideoPath``; it is not used where the configuration
+        leaves that to the camera.
+        """
         if self.video is None:
             raise ModelError("the seeing network is not loaded")
         return VideoPath(
-            self.video.runtime, self.video.manifest, self.strip_spec, self.times, calibration, on_calibration
+            self.video.runtime,
+            self.video.manifest,
+            self.strip_spec,
+            self.times,
+            calibration,
+            on_calibration,
+            expose if self.config.video.exposure == "auto" else None,
         )
 
     def instrument(

@@ -37,6 +37,7 @@ class VideoSection(Section, frozen=True):
     width: int = 640
     height: int = 480
     fps: float = 60.0
+    exposure: Literal["auto", "camera"] = "auto"
     calibration: str = "/var/lib/ivories/calibration.json"
 
 

@@ -33,7 +33,7 @@ from ivories.runtime.priority import raise_priority, step_behind
 from ivories.runtime.timing import StageTimes
 from ivories.runtime.worker import Pushable, Worker
 from ivories.sensors import open_camera, open_microphone
-from ivories.sources.base import AudioSource, VideoSource
+from ivories.sources.base import AudioSource, Exposing, VideoSource
 from ivories.touch_store import TouchStore
 from ivories.vision.calibration import Calibration
 
@@ -92,6 +92,7 @@ class Live:
         self._keep_skew = keep_skew
         self._recorder = recorder
         self._keep_touch = keep_touch
+        self._stops = 0.0  # that the camera is asked to expose by
         self.passage = StageTimes()
         """How long evidence took to and between the threads, by ``ORIGIN: STEP``"""
         self.passing: Origin | None = None
@@ -206,6 +207,8 @@ class Live:
         self._pump(blocks, self._app.audio_path(source.rate), "capture")
 
     def _look(self, source: VideoSource) -> None:
+        if self._stops and isinstance(source, Exposing):  # asked of the one before it
+            source.correct_exposure(self._stops)
         for frame in source:
             arrived_ns = now_ns()
             self.passage.add(f"{Origin.VIDEO}: capture", arrived_ns - frame.t_ns)
@@ -216,12 +219,17 @@ class Live:
     def _see(self) -> None:
         step_behind()  # where ears and eyes share a core, the ears go first
         frames = (carried.item for carried in self._supervision.watched("camera", self._waiting_frames()))
-        self._pump(frames, self._app.video_path(self._calibration, self._found))
+        self._pump(frames, self._app.video_path(self._calibration, self._found, self._correct_exposure))
 
     def _waiting_frames(self) -> Iterable[Carried[VideoFrame]]:
         for carried in self._frames:
             self.passage.add(f"{Origin.VIDEO}: waits for the network", now_ns() - carried.put_ns)
             yield carried
+
+    def _correct_exposure(self, stops: float) -> bool:
+        self._stops = stops
+        source = self._sources.get("camera")
+        return isinstance(source, Exposing) and source.correct_exposure(stops)
 
     def _found(self, calibration: Calibration) -> None:
         self._calibration = calibration

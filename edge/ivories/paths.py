@@ -26,12 +26,15 @@ from ivories.inference.video_model import VideoModel
 from ivories.runtime.timing import StageTimes
 from ivories.vision.calibration import Calibration
 from ivories.vision.drift import LOST, DriftWatch
+from ivories.vision.exposure import ExposureWatch
 from ivories.vision.find_keyboard import KeyboardFinder
 from ivories.vision.strip import StripFrontEnd, StripSpec
 
 _log = logging.getLogger(__name__)
 
 _DRIFT_EVERY_NS: Final = SECOND // 2
+PLAIN_REST: Final = 0.5
+"""Share of plain white keys from which a picture of them shows nothing to compare a later one with"""
 _BUMPED: Final = 0.15  # white-key widths: beyond this the strip's blocks no longer fit their keys
 
 
@@ -86,6 +89,9 @@ class VideoPath:
     looks agree the keyboard is searched for again; so it is where the calibration does not fit the pictures.
     Until a position is known the path says nothing, which is what fusion expects of a sensor that cannot
     judge.
+
+    Where the camera leaves white keys plain white, ``expose`` is called with the stops to expose by from then
+    on, and returns whether the camera obeyed. None: the camera is left alone.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class VideoPath:
         times: StageTimes,
         calibration: Calibration | None = None,
         on_calibration: Callable[[Calibration], None] = lambda _: None,
+        expose: Callable[[float], bool] | None = None,
     ) -> None:
         self._model = VideoModel(runtime, manifest)
         self._spec = spec
@@ -108,6 +115,9 @@ class VideoPath:
         self._drift_due_ns = 0
         self._told = ""
         self._health = CameraHealth()
+        self._expose = expose
+        self._exposure: ExposureWatch | None = None
+        self._stops = 0.0
 
     @property
     def calibration(self) -> Calibration | None:
@@ -128,6 +138,7 @@ class VideoPath:
         if self._bumped(frame):
             self._search_again(self._calibration)
             return []
+        self._hold_highlights(frame)
         doubt = self._drift.newest if self._drift else 0.0
         evidence: list[KeyEvidence] = []
         assert self._strip is not None  # noqa: S101 - _begin has set it; mypy cannot see that
@@ -161,7 +172,39 @@ class VideoPath:
             return False
         self._drift = DriftWatch(self._calibration)
         self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
+        if self._expose is not None:
+            self._exposure = ExposureWatch(self._calibration, self._stops)
         return True
+
+    def _hold_highlights(self, frame: VideoFrame) -> None:
+        """Ask the camera for less light where it leaves white keys plain white."""
+        if self._exposure is None or self._expose is None or self._strip is None:
+            return
+        with self._times.measure("exposure watch"):
+            stops = self._exposure.push(frame)
+        if stops is None:
+            return
+        plain, before = self._exposure.plain, self._stops
+        if not self._expose(stops):
+            _log.warning(
+                "%.0f %% of the white keys are plain white in the picture, so that presses hardly show, and "
+                "this camera does not let its exposure be corrected: dim or move the lamp, or set the "
+                "exposure by hand (`v4l2-ctl -L` lists what it knows)",
+                100 * plain,
+            )
+            self._exposure = self._expose = None
+            return
+        self._stops = stops
+        if stops < before:
+            _log.info(
+                "%.0f %% of the white keys are plain white: the camera exposes %.1f stops less than it would",
+                100 * plain, -stops,
+            )  # fmt: skip
+        else:
+            how = f"{-stops:.1f} stops less than it would" if stops else "as it chooses"
+            _log.info("the white keys have become dim: the camera exposes %s", how)
+        if plain > PLAIN_REST:
+            self._strip.reset()  # what was learnt as the keyboard at rest is plain white
 
     def _tell_search(self) -> None:
         """Log what the search has come to, each trouble once."""
@@ -198,7 +241,7 @@ class VideoPath:
     def _search_again(self, hint: Calibration | None) -> None:
         """Begin to look for the keyboard; ``hint``: where it was in pictures of this size."""
         self._finder = KeyboardFinder(hint=hint)
-        self._strip = self._drift = self._calibration = None
+        self._strip = self._drift = self._calibration = self._exposure = None
         self._model.reset()
         self._health = CameraHealth()
 

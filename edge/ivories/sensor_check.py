@@ -15,7 +15,9 @@ from ivories.config import Config
 from ivories.datatypes import AudioBlock, VideoFrame
 from ivories.errors import BackendError, IvoriesError, SourceError
 from ivories.sensors import open_camera, open_microphone
-from ivories.sources.base import AudioSource, VideoSource
+from ivories.sources.base import AudioSource, Exposing, VideoSource
+from ivories.vision import calibration as calibrations
+from ivories.vision.exposure import ExposureWatch
 
 PATIENCE_S: Final = 3.0
 """How long a sensor that was opened may take to deliver"""
@@ -98,9 +100,37 @@ def look(config: Config) -> str:
         )
     rate = (len(frames) - 1) * SECOND / max(1, frames[-1].t_ns - frames[0].t_ns)
     lost = sum(after.sequence - before.sequence - 1 for before, after in pairwise(frames))
+    plain = _plain(config, frames[-1])
     return (
         f"{name}: {rate:.1f} frames per second (wanted {config.video.fps:g}), brightness {luma:.0f} of 255"
         + (f", {lost} frames lost" if lost else "")
+        + (f", {plain:.0%} of the white keys plain white" if plain else "")
+        + _exposure(config, source)
+    )
+
+
+def _plain(config: Config, frame: VideoFrame) -> float:
+    """Return the share of the white keys that is plain white, 0 where nobody knows where they are."""
+    try:
+        calibration = calibrations.load(Path(config.video.calibration))
+    except IvoriesError:
+        return 0.0
+    watch = ExposureWatch(calibration)
+    watch.push(frame)
+    return watch.plain
+
+
+def _exposure(config: Config, source: VideoSource) -> str:
+    """Return what can be done about too bright a picture."""
+    if config.video.exposure == "camera":
+        return "; its exposure is left to it (video.exposure)"
+    if not isinstance(source, Exposing):
+        return ""
+    if source.exposure_means:
+        return f"; it is asked for less light where white keys are plain white ({source.exposure_means})"
+    return (
+        "; its exposure cannot be corrected from here: where white keys are plain white, move the lamp or "
+        "look for a setting with `v4l2-ctl -L`"
     )
 
 

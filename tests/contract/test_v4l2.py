@@ -34,7 +34,10 @@ def mend():
     trouble("")
 def closed():
     source.close()
-if word:
+if word == "expose":
+    threading.Timer(0.2, lambda: mended.append(source.correct_exposure(-1.0))).start()
+    threading.Timer(0.3, lambda: mended.append(source.correct_exposure(-2.0))).start()
+elif word:
     threading.Timer(0.3, trouble, [word]).start()
     threading.Timer(0.3 + lost, mend).start()
 threading.Timer(seconds, closed).start()
@@ -43,7 +46,8 @@ for frame in source:
     shape = [*frame.luma.shape, frame.luma.strides[1], bool(frame.luma.flags.writeable)]
     frames.append([frame.sequence, frame.t_ns, age_ns, int(frame.luma.mean()), shape])
 late = time.monotonic() - end
-print(json.dumps({"frames": frames, "mended": mended, "fps": source.fps, "late": late, "name": repr(source)}))
+print(json.dumps({"frames": frames, "mended": mended, "fps": source.fps, "late": late, "name": repr(source),
+                  "means": source.exposure_means}))
 """
 
 
@@ -64,7 +68,6 @@ def watch(library, tmp_path):
     device.write_text("")
     cv2.imwrite(str(picture), np.full((120, 160), 77, np.uint8))
     environment = {
-        **os.environ,
         "LD_PRELOAD": str(library),
         "IVORIES_TEST_CAMERA": str(device),
         "IVORIES_TEST_JPEG": str(picture),
@@ -73,9 +76,8 @@ def watch(library, tmp_path):
 
     def run(fps, seconds=0.7, trouble="", lost=0.6):
         command = [sys.executable, "-c", WATCH, str(device), trouble, str(fps), str(seconds), str(lost)]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        whole = {**os.environ, **environment}
+        done = subprocess.run(command, env=whole, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert all(line.startswith("camera ") for line in done.stderr.splitlines()), done.stderr
         return json.loads(done.stdout)
@@ -122,6 +124,31 @@ def test_close_is_obeyed_while_the_camera_stands_still(watch):
     seen = watch(30, 0.8, "mute")
     assert len(seen["frames"]) > 5
     assert seen["late"] < 0.5
+
+
+AUTO, TIME, BIAS = "009a0901", "009a0902", "009a0913"
+
+
+@pytest.mark.parametrize(
+    ("means", "said"),
+    [
+        ("manual", [(AUTO, 1), (TIME, 78), (AUTO, 1), (TIME, 39), (AUTO, 3)]),  # 15.6 ms were chosen by it
+        ("bias", [(BIAS, 2), (BIAS, 0), (BIAS, 4)]),
+    ],
+)
+def test_the_exposure_is_corrected_and_given_back(watch, tmp_path, monkeypatch, means, said):
+    monkeypatch.setenv("IVORIES_TEST_EXPOSURE", means)
+    monkeypatch.setenv("IVORIES_TEST_CONTROLS", str(tmp_path / "controls"))
+    seen = watch(30, 0.7, "expose")
+    assert (seen["means"], seen["mended"]) == (means, [True, True])
+    lines = (tmp_path / "controls").read_text().splitlines()
+    assert [(line.split()[0], int(line.split()[1])) for line in lines] == said
+    assert len(seen["frames"]) >= 17, "it films on meanwhile"
+
+
+def test_a_camera_without_such_controls_says_so(watch):
+    seen = watch(30, 0.7, "expose")
+    assert (seen["means"], seen["mended"]) == ("", [False, False])
 
 
 def test_a_camera_that_is_not_there_is_named(tmp_path):

@@ -71,7 +71,7 @@ class ScriptedApp:
 
         return Path()
 
-    def video_path(self, calibration, keep):
+    def video_path(self, calibration, keep, expose=None):
         class Path:
             def push(self, frame):
                 return [video_evidence(frame.sequence, [], doubt=-1.0)]  # sees little, denies little
@@ -158,7 +158,7 @@ def test_every_step_of_both_ways_is_timed():
 
 def test_a_slow_eye_delays_no_ear_and_loses_only_pictures():
     class SlowEye(ScriptedApp):
-        def video_path(self, calibration, keep):
+        def video_path(self, calibration, keep, expose=None):
             class Path:
                 def push(self, frame):
                     time.sleep(0.1)
@@ -178,7 +178,7 @@ def test_a_position_found_is_used_again_when_the_camera_comes_back():
     given = []
 
     class Finding(ScriptedApp):
-        def video_path(self, calibration, keep):
+        def video_path(self, calibration, keep, expose=None):
             given.append(calibration)
             keep("here")
             return super().video_path(calibration, keep)
@@ -187,6 +187,40 @@ def test_a_position_found_is_used_again_when_the_camera_comes_back():
     live = Live(Finding(), instrument(MemorySink()), None, Pictures, keep=kept.append)
     live.run()
     assert (given, kept, live._calibration) == ([None], ["here"], "here")
+
+
+def test_a_camera_that_comes_back_is_asked_for_less_light_again():
+    cameras = []
+
+    class Exposing(Pictures):
+        exposure_means = "manual"
+
+        def __init__(self):
+            super().__init__(blocks=40)
+            self.asked = []
+            cameras.append(self)
+
+        def __iter__(self):
+            yield from super().__iter__()
+            if len(cameras) == 1:
+                raise SourceError("the cable was pulled")
+
+        def correct_exposure(self, stops):
+            self.asked.append(stops)
+            return True
+
+    class Dazzled(ScriptedApp):
+        def video_path(self, calibration, keep, expose=None):
+            class Path:
+                def push(self, frame):
+                    if frame.sequence == 10 and len(cameras) == 1:
+                        assert expose(-1.0)
+                    return []
+
+            return Path()
+
+    Live(Dazzled(), instrument(MemorySink()), None, Exposing).run()
+    assert [camera.asked for camera in cameras] == [[-1.0], [-1.0]]
 
 
 def test_the_measured_skew_is_offered_while_it_plays():

@@ -206,3 +206,54 @@ def test_while_no_keyboard_is_to_be_found_the_log_says_what_to_do_once(caplog):
     assert not [e for n in range(40) for e in path.push(VideoFrame(dark, n * 100_000_000, 0, n))]
     (message,) = (record.getMessage() for record in caplog.records)
     assert "switch a lamp on" in message
+
+
+class Camera:
+    """Looks at a keyboard in too much light, and can be asked for less."""
+
+    def __init__(self, light, obeys=True):
+        self.view, self.light, self.obeys = View(elevation=62), light, obeys
+        self.asked = [0.0]
+        self.drawn = {}
+
+    def expose(self, stops):
+        self.asked.append(stops)
+        return self.obeys
+
+    def picture(self, n):
+        light = self.light * 2.0 ** self.asked[-1]
+        if (light, n % 3) not in self.drawn:
+            self.drawn[light, n % 3] = draw(self.view, np.random.default_rng(n % 3), light=light)
+        return self.drawn[light, n % 3]
+
+    def film(self, seconds):
+        """Return the path that looked for so long at ten frames per second, and when it had evidence."""
+        path = VideoPath(
+            LiteRtRuntime(DATA / SEEING.file), SEEING, StripSpec(), StageTimes(),
+            from_corners(self.view.to_pixels(KEYBOARD_CORNERS), 640, 480), expose=self.expose,
+        )  # fmt: skip
+        frames = range(round(10 * seconds))
+        return path, [n for n in frames if path.push(VideoFrame(self.picture(n), n * 100_000_000, 0, n))]
+
+
+def test_plain_white_keys_are_exposed_less_and_their_rest_image_is_learnt_anew(caplog):
+    camera = Camera(3.0)
+    with caplog.at_level("INFO", logger="ivories.paths"):
+        path, judged = camera.film(8)
+    assert -3 < camera.asked[-1] < -0.5
+    rest = path._strip.rest
+    assert np.percentile(rest, 95) < 240, "the rest image has its shades"
+    assert judged[-1] == 79
+    assert min(judged) > 20, "nothing is told from a plain white rest image"
+    told = [record.getMessage() for record in caplog.records]
+    assert all("of the white keys are plain white: the camera exposes" in message for message in told)
+    assert len(told) == len(camera.asked) - 1, "and nobody takes the step for a camera that was moved"
+
+
+def test_a_camera_that_cannot_expose_less_is_told_of_once_and_used_as_it_is(caplog):
+    camera = Camera(3.0, obeys=False)
+    _, judged = camera.film(5)
+    assert len(camera.asked) == 2
+    assert judged[-1] == 49
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert "does not let its exposure be corrected: dim or move the lamp" in message

@@ -46,7 +46,7 @@ class EarlyEye:
 
         return Path()
 
-    def video_path(self, calibration, keep):
+    def video_path(self, calibration, keep, expose=None):
         notes = [(30 + n, t - SKEW_NS, t - SKEW_NS + SECOND // 4) for n, t in enumerate(ONSETS_NS)]
 
         class Path:

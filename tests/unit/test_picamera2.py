@@ -11,6 +11,7 @@ import pytest
 import picamera2_stand_in
 from ivories.clock import now_ns
 from ivories.errors import BackendError, SourceError
+from ivories.sources.base import Exposing
 from ivories.sources.picamera2 import BUFFERS, LOANS, Picamera2Source
 
 
@@ -99,6 +100,21 @@ def test_a_camera_that_stands_still_is_started_again(library):
     assert time.monotonic() - began < 2.0
     assert len(library.created) == 2
     assert library.created[0].closed
+    frames.close()
+
+
+def test_a_correction_of_the_exposure_outlives_a_camera_that_is_started_again(library):
+    source = Picamera2Source(width=96, height=64, fps=100.0)
+    assert isinstance(source, Exposing)
+    assert source.exposure_means == "ExposureValue"
+    frames = iter(source)
+    next(frames)
+    assert source.correct_exposure(-1.5)
+    library.created[0].frozen.set()
+    while len(library.created) == 1:
+        next(frames)
+    next(frames)
+    assert [camera.asked for camera in library.created] == [[{"ExposureValue": -1.5}]] * 2
     frames.close()
 
 

@@ -15,6 +15,7 @@ from ivories.datatypes import AudioBlock, VideoFrame
 from ivories.doctor import Verdict
 from ivories.errors import SourceError
 from ivories.sensor_check import hear, holder, look
+from ivories.vision import calibration as calibrations
 
 RATE = 16_000
 
@@ -116,6 +117,25 @@ def test_a_camera_that_shows_nothing_is_a_fault(given, sensor, words):
         look(Config())
     assert time.monotonic() - began < 2
     assert sensor.closed.is_set()
+
+
+def test_a_camera_tells_how_plain_the_white_keys_are_and_what_it_can_do_about_it(given, tmp_path):
+    place = tmp_path / "calibration.json"
+    calibrations.save(calibrations.from_corners([(2, 2), (62, 2), (62, 46), (2, 46)], 64, 48), place)
+    config = Config(video=VideoSection(calibration=str(place)))
+    sensor = pictures(240)
+    sensor.exposure_means = "bias"
+    sensor.correct_exposure = lambda stops: True
+    given(sensor)
+    told = look(config)
+    assert ", 100% of the white keys plain white" in told
+    assert "it is asked for less light where white keys are plain white (bias)" in told
+    sensor.closed.clear()
+    sensor.exposure_means = ""
+    assert "cannot be corrected from here" in look(config)
+    sensor.closed.clear()
+    left = Config(video=VideoSection(calibration=str(place), exposure="camera"))
+    assert "left to it (video.exposure)" in look(left)
 
 
 def test_the_sensors_of_the_desk_are_opened_as_any(monkeypatch):

@@ -22,6 +22,8 @@ WAIT_S: Final = 0.1
 STALL_S: Final = 1.0
 RETRY_S: Final = 0.25
 MICROSECOND: Final = 1_000
+EXPOSURE: Final = "ExposureValue"
+"""libcamera's control that shifts the automatic exposure, in stops"""
 
 
 class Picamera2Source:
@@ -60,6 +62,9 @@ class Picamera2Source:
         """How often it tried to get a lost device back"""
         self._camera: Any = None
         self._loans: list[Any] = []
+        self._stops = 0.0
+        self.exposure_means = ""
+        """The name of libcamera's control; empty where the camera has none"""
         try:
             self._open()
         except (RuntimeError, IndexError, OSError) as error:
@@ -94,6 +99,19 @@ class Picamera2Source:
         if not self._iterated:  # else the thread that reads frees it
             self._close_camera()
 
+    def correct_exposure(self, stops: float) -> bool:
+        """See ``sources.base.Exposing``: shifts what the camera's automatic exposure aims at."""
+        self._stops = stops
+        camera = self._camera
+        if not self.exposure_means:
+            return False
+        try:
+            if camera is not None:  # else it is being started again, and asked then
+                camera.set_controls({EXPOSURE: stops})
+        except (RuntimeError, OSError) as error:  # the same
+            log.debug("camera %d takes no exposure now: %s", self._number, error)
+        return True
+
     def _open(self) -> None:
         camera = self._library.Picamera2(self._number)
         try:
@@ -106,6 +124,9 @@ class Picamera2Source:
             camera.configure(wanted)
             self.width, self.height = camera.camera_configuration()["main"]["size"]
             camera.start()
+            self.exposure_means = EXPOSURE if EXPOSURE in camera.camera_controls else ""
+            if self._stops and self.exposure_means:
+                camera.set_controls({EXPOSURE: self._stops})
         except BaseException:
             camera.close()
             raise

@@ -16,6 +16,7 @@ from ivories.clock import MILLISECOND, SECOND, now_ns
 from ivories.datatypes import VideoFrame, read_only
 from ivories.errors import SourceError
 from ivories.sources.container import reason, ticks_ns
+from ivories.sources.v4l2_exposure import V4l2Exposure
 from ivories.sources.video_file import luma_plane
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,11 @@ class V4l2Source:
         self.width: int = stream.width
         self.height: int = stream.height
         self.fps = _rate(self._container)
+        self._exposure = V4l2Exposure(device, self.fps)
+        self._exposing = threading.Lock()
+        self._stops = 0.0
+        self.exposure_means = self._exposure.means
+        """``bias``, ``manual`` or empty, see ``V4l2Exposure``"""
         log.info("camera %s: %d x %d at %g frames per second", device, self.width, self.height, self.fps)
 
     def __repr__(self) -> str:
@@ -105,6 +111,7 @@ class V4l2Source:
                 if lost:
                     lost = False
                     log.info("camera %s is back", self._device)
+                    self.correct_exposure(self._stops)
                 luma, t_ns = arrived
                 skipped = 1 if last_ns is None else max(1, round((t_ns - last_ns) / period_ns))
                 sequence, last_ns = sequence + skipped, t_ns
@@ -115,8 +122,20 @@ class V4l2Source:
     def close(self) -> None:
         """Stop and free the camera; calling again does nothing."""
         self._stop.set()
+        with self._exposing:
+            self._exposure.restore()
         if not self._iterated:  # else the thread that reads frees it
             self._close_device()
+
+    def correct_exposure(self, stops: float) -> bool:
+        """See ``sources.base.Exposing``; ``close`` gives the camera back as it was."""
+        with self._exposing:
+            self._stops = stops
+            if self._stop.is_set() or not self.exposure_means:
+                return False
+            if not Path(self._device).exists():  # it is asked when it is back
+                return True
+            return self._exposure.correct(stops)
 
     def _open(self, pixels: str | None) -> Any:
         options = {**self._options, "fflags": NONBLOCK}

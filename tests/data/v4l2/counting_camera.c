@@ -5,6 +5,10 @@
  * of a YUYV frame is its sequence number modulo 200. Frames are stamped with CLOCK_MONOTONIC; without a free
  * buffer they are lost. The first word in the camera's file makes trouble while it stands there: "gone" ends
  * the device, "mute" lets it stand still.
+ *
+ * IVORIES_TEST_EXPOSURE names its exposure controls: "manual" as most USB cameras have them, "bias" for a
+ * menu of -2 to 2 stops, or none. What is set is written to the file IVORIES_TEST_CONTROLS, a line
+ * "control value" each.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,6 +18,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,7 +33,9 @@ static struct {
   bool jpeg, streaming, queued[MAX_BUFFERS];
   unsigned buffers, oldest;
   uint64_t started_ns, given;  // frames given out or lost since the start
-} camera = {.fd = -1};
+  int controls;                // another handle, opened while the camera streams
+  int automatic, time, bias;
+} camera = {.fd = -1, .controls = -1, .automatic = V4L2_EXPOSURE_APERTURE_PRIORITY, .time = 156, .bias = 4};
 
 static const char *camera_path(void) { return getenv("IVORIES_TEST_CAMERA"); }
 
@@ -110,8 +117,54 @@ static void describe(struct v4l2_pix_format *format) {
   format->sizeimage = camera.jpeg ? FRAME_BYTES : 2 * WIDTH * HEIGHT;
 }
 
+static int *control(uint32_t id) {
+  const char *kind = getenv("IVORIES_TEST_EXPOSURE");
+  if (!kind) return NULL;
+  if (strcmp(kind, "bias") == 0) return id == V4L2_CID_AUTO_EXPOSURE_BIAS ? &camera.bias : NULL;
+  if (id == V4L2_CID_EXPOSURE_AUTO) return &camera.automatic;
+  return id == V4L2_CID_EXPOSURE_ABSOLUTE ? &camera.time : NULL;
+}
+
+static int set_control(const struct v4l2_control *wanted) {
+  int *value = control(wanted->id);
+  if (!value) return EINVAL;
+  // As the kernel's driver has it: the time cannot be set while the camera chooses it.
+  if (value == &camera.time && camera.automatic != V4L2_EXPOSURE_MANUAL) return EACCES;
+  *value = wanted->value;
+  char line[32];
+  int length = snprintf(line, sizeof line, "%08x %d\n", wanted->id, wanted->value);
+  int file = real_open(getenv("IVORIES_TEST_CONTROLS"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (file < 0 || write(file, line, (size_t)length) != length) return EIO;
+  close(file);
+  return 0;
+}
+
 static int answer(unsigned long request, void *argument) {
   switch (request) {
+    case VIDIOC_QUERYCTRL: {
+      struct v4l2_queryctrl *query = argument;
+      if (!control(query->id)) return EINVAL;
+      bool menu = query->id == V4L2_CID_AUTO_EXPOSURE_BIAS;
+      query->type = menu ? V4L2_CTRL_TYPE_INTEGER_MENU : V4L2_CTRL_TYPE_INTEGER;
+      query->minimum = menu ? 0 : query->id == V4L2_CID_EXPOSURE_AUTO ? 0 : 3;
+      query->maximum = menu ? 8 : query->id == V4L2_CID_EXPOSURE_AUTO ? 3 : 2047;
+      query->flags = 0;
+      return 0;
+    }
+    case VIDIOC_QUERYMENU: {
+      struct v4l2_querymenu *item = argument;
+      if (!control(item->id) || item->index > 8) return EINVAL;
+      item->value = ((int64_t)item->index - 4) * 500;
+      return 0;
+    }
+    case VIDIOC_G_CTRL: {
+      struct v4l2_control *wanted = argument;
+      int *value = control(wanted->id);
+      if (value) wanted->value = *value;
+      return value ? 0 : EINVAL;
+    }
+    case VIDIOC_S_CTRL:
+      return set_control(argument);
     case VIDIOC_QUERYCAP: {
       struct v4l2_capability *capability = argument;
       memset(capability, 0, sizeof *capability);
@@ -190,6 +243,7 @@ static int open_camera(const char *path, int flags, mode_t mode) {
     errno = ENODEV;
     return -1;
   }
+  if (camera.streaming) return camera.controls = memfd_create("controls", MFD_CLOEXEC);
   camera.fd = memfd_create("camera", MFD_CLOEXEC);
   camera.jpeg = camera.streaming = false;
   return camera.fd;
@@ -216,7 +270,7 @@ int ioctl(int fd, unsigned long request, ...) {
   va_start(more, request);
   void *argument = va_arg(more, void *);
   va_end(more);
-  if (fd < 0 || fd != camera.fd) {
+  if (fd < 0 || (fd != camera.fd && fd != camera.controls)) {
     int (*next)(int, unsigned long, ...) = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
     return next(fd, request, argument);
   }
