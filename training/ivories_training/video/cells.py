@@ -1,4 +1,7 @@
-"""Pressed or not, frame by frame and key by key: counted for kinds of keys, of visibility and of light."""
+"""Pressed or not, frame by frame and key by key: counted for kinds of keys, of visibility and of light.
+
+What counts is the device's own state after each frame, as it stands at that moment: nothing is made up later.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from ivories_training.video.clips import Clip
 Bool = NDArray[np.bool_]
 
 BALANCE: Final = 3.0
-"""Log-likelihood ratio at which a key counts as pressed: one key in twenty is down"""
+"""Log-likelihood ratio at which a frame alone says that a key is pressed: one key in twenty is down"""
 PARTLY: Final = 0.2
 MOSTLY: Final = 0.8
 """Share of a key hidden by hands from which it is partly covered, and covered"""
@@ -22,6 +25,9 @@ DIM: Final = 80.0
 BRIGHT: Final = 170.0
 """Mean luma of the white keys' front below which a picture is dim, and from which it is bright"""
 ALL: Final = "all"
+NETWORK: Final = "by the network alone"
+"""What each frame says for itself, without the memory that the device has"""
+SETTLED: Final = "two frames from any change"
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,22 @@ class Counts:
         )
 
 
-def count(clip: Clip, evidence: Sequence[KeyEvidence]) -> dict[str, Counts]:
-    """Return the counts of every kind of cell that the clip has, in the frames that were judged."""
+def alone(evidence: Sequence[KeyEvidence]) -> Bool:
+    """Return (n, K): what the frames say each for itself."""
+    return np.array([one.frame > BALANCE for one in evidence], bool).reshape(-1, KEYS)
+
+
+def count(clip: Clip, evidence: Sequence[KeyEvidence], down: Bool) -> dict[str, Counts]:
+    """Return the counts of every kind of cell that the clip has, in the frames that were judged.
+
+    Args:
+        clip: with the truth.
+        evidence: of n frames.
+        down: (n, K) keys that the device took for pressed after each of them.
+    """
     at = {int(t): i for i, t in enumerate(clip.t_ns)}
     rows = [at[one.t_ns] for one in evidence]
     truth = clip.pressed[rows].reshape(-1, KEYS)
-    told = np.array([one.frame > BALANCE for one in evidence], bool).reshape(-1, KEYS)
     visible = np.array([one.visible for one in evidence], bool).reshape(-1, KEYS)
     black = np.broadcast_to(IS_BLACK, truth.shape)
     kinds: dict[str, Bool] = {
@@ -81,6 +97,7 @@ def count(clip: Clip, evidence: Sequence[KeyEvidence]) -> dict[str, Counts]:
         "black keys": black,
         "judged visible": visible,
         "judged hidden": ~visible,
+        SETTLED: _settled(clip.pressed)[rows].reshape(-1, KEYS),
     }
     if clip.covered is not None:
         covered = clip.covered[rows].reshape(-1, KEYS)
@@ -88,16 +105,26 @@ def count(clip: Clip, evidence: Sequence[KeyEvidence]) -> dict[str, Counts]:
         kinds["partly covered"] = (covered >= PARTLY) & (covered < MOSTLY)
         kinds["covered or outside"] = covered >= MOSTLY
     kinds[light(clip)] = kinds[ALL]
-    return {
-        kind: Counts(
-            int((truth & told & mask).sum()),
-            int((told & mask).sum()),
-            int((truth & mask).sum()),
-            int(mask.sum()),
-        )
-        for kind, mask in kinds.items()
-        if mask.any()
-    }
+    found = {kind: _counts(truth, down, mask) for kind, mask in kinds.items() if mask.any()}
+    return found | {NETWORK: _counts(truth, alone(evidence), kinds[ALL])}
+
+
+def _counts(truth: Bool, told: Bool, mask: Bool) -> Counts:
+    return Counts(
+        int((truth & told & mask).sum()),
+        int((told & mask).sum()),
+        int((truth & mask).sum()),
+        int(mask.sum()),
+    )
+
+
+def _settled(pressed: Bool) -> Bool:
+    """Return (F, K): no change of the key in this frame, the two before it, or the two after it."""
+    changed = np.zeros((len(pressed) + 4, pressed.shape[1]), bool)
+    changed[3:-2] = pressed[1:] != pressed[:-1]  # between frames i - 1 and i
+    frames = len(pressed)
+    near = [changed[i : i + frames] for i in range(1, 5)]
+    return np.asarray(~np.logical_or.reduce(near), bool)
 
 
 def light(clip: Clip) -> str:

@@ -19,6 +19,7 @@ from ivories.vision.calibration import Calibration
 from ivories.vision.strip import StripFrontEnd, StripSpec
 from ivories_training.video.film import Film, scene_calibration, shaken
 from ivories_training.video.hands import random_hands
+from ivories_training.video.held_exposure import HeldExposure
 from ivories_training.video.motion import Strokes, pressed, strokes_of
 from ivories_training.video.room import random_room
 from ivories_training.video.sensor import random_sensor
@@ -43,6 +44,8 @@ class Clip:
     """mean luma of the keyboard: how dim it was"""
     covered: NDArray[np.float64] | None = None
     """(F, 88) share of each key hidden by hands, 1 outside the picture; None where nobody knows"""
+    stops: tuple[float, ...] = ()
+    """What the device asked the camera to expose by, one after the other"""
 
     def frames(self) -> Iterator[VideoFrame]:
         """Yield the pictures as a camera does."""
@@ -65,11 +68,23 @@ def true_notes(strokes: Strokes) -> NDArray[np.void]:
 
 
 def random_clip(
-    seed: int, notes: NDArray[np.void], seconds: float, rate: float | None = None, *, idle: Idle | None = None
+    seed: int,
+    notes: NDArray[np.void],
+    seconds: float,
+    rate: float | None = None,
+    *,
+    idle: Idle | None = None,
+    held: bool = False,
 ) -> Clip:
     """Draw a scene and film ``seconds`` of ``notes`` (``performances.NOTE``) after a quiet beginning.
 
-    ``idle``: no key moves, and a lamp is switched.
+    Args:
+        seed: of everything but the notes.
+        notes: a piece.
+        seconds: length of the clip.
+        rate: frames per second, by default drawn.
+        idle: no key moves, and a lamp is switched.
+        held: the device corrects the camera's exposure, as `ivories run` does; else it is left alone.
     """
     rng = np.random.default_rng([seed, 0xC11B])
     room = random_room(rng)
@@ -92,7 +107,8 @@ def random_clip(
     if idle is not None:
         strokes = none
     film = Film(room, sensor, strokes, times, exposure, hands, rng, spec=spec)
-    exposed = list(film.exposures())
+    device = HeldExposure(film, scene_calibration(room), seed)
+    exposed = list(device.exposures(times) if held else film.exposures())
     pictures = sensor.compress(_switched(exposed, QUIET_S * rate, rng) if idle else exposed)
     calibration = shaken(scene_calibration(room), rng, float(rng.uniform(0, 0.05)))
     outside = ~StripFrontEnd(spec, calibration).visible
@@ -105,6 +121,7 @@ def random_clip(
         pressed=pressed(strokes, times),
         level=float(np.mean(pictures[0])),
         covered=np.where(outside, 1.0, film.covered),
+        stops=tuple(device.stops),
     )
 
 

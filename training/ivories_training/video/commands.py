@@ -1,9 +1,14 @@
 """The words after ``ivories-train video``, and ``ivories-train evaluate video``."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ivories_training.video.clips import Clip, Idle
+    from ivories_training.video.evaluate import Judge
 
 commands = typer.Typer(help="The video network: render, train, look.", no_args_is_help=True)
 
@@ -48,18 +53,19 @@ def evaluate(
         bool, typer.Option("--write", help="Put the scores into the manifest and the model card.")
     ] = False,
 ) -> None:
-    """Score the int8 file of the video network on rendered or filmed clips."""
-    from contextlib import closing, nullcontext
+    """Score the int8 file of the video network on rendered or filmed clips.
 
-    from rich.console import Console
+    The cameras of rendered clips are in the device's care: where it would correct their exposure, it does.
+    The scores with the cameras left alone are told besides.
+    """
+    from contextlib import closing, nullcontext
+    from itertools import chain
 
     from ivories.errors import ConfigError
-    from ivories_training.columns import WIDTH
     from ivories_training.video import evaluate as judge
-    from ivories_training.video.cells import count, pooled
-    from ivories_training.video.clips import Idle, filmed_clip
+    from ivories_training.video.clips import filmed_clip
     from ivories_training.video.overlay import OverlayVideo
-    from ivories_training.video.recipe import idle_clips, unseen_clips
+    from ivories_training.video.recipe import idle_clips, left_alone, unseen_clips
 
     watcher = judge.Watcher(model)
     policies = watcher.manifest.thresholds
@@ -67,39 +73,54 @@ def evaluate(
         raise ConfigError(f"--policy {policy!r}: {model} knows {', '.join(policies) or 'none'}")
     if not video and clips < 1:
         raise ConfigError("nothing to score: name filmed clips with --video, or ask for --clips")
+    films: Iterator[tuple[Idle | None, Clip]]
     if video:
-        films = (filmed_clip(path) for path in video)
+        films = ((None, filmed_clip(path)) for path in video)
     else:
-        films = unseen_clips(performances, "test", clips, clip_seconds)
-    scores, counts = [], []
-    idle: dict[Idle, list[judge.ClipScores]] = {}
+        played = ((None, c) for c in unseen_clips(performances, "test", clips, clip_seconds, held=True))
+        films = chain(played, idle_clips(performances, "test", silent, clip_seconds, held=True))
+    bench = judge.Judge(
+        watcher, policies[policy], lambda clip, idle: left_alone(performances, clip, clip_seconds, idle)
+    )
     with nullcontext() if overlay is None else closing(OverlayVideo(overlay)) as film:
-        for clip in films:
-            evidence = watcher.watch(clip)
-            notes = judge.told(evidence, policies[policy])
-            scores.append(judge.score(clip, evidence, notes))
-            counts.append(count(clip, evidence))
+        for idle, clip in films:
+            reached, told = bench.watch(clip, idle)
             if film is not None:
-                film.add(clip, notes, f"{clip.name}  F1 {scores[-1].f1_100ms:.2f}  {policy}")
-        for kind, clip in idle_clips(performances, "test", 0 if video else silent, clip_seconds):
-            notes = judge.told(evidence := watcher.watch(clip), policies[policy])
-            idle.setdefault(kind, []).append(judge.score(clip, evidence, notes))
-            if film is not None:
-                film.add(clip, notes, f"{clip.name}  {kind}  {policy}")
-    console = Console(width=WIDTH)
-    console.print(judge.clip_table(scores))
-    console.print(judge.cell_table(pooled(counts)))
-    for kind, of_kind in idle.items():
-        rate = judge.false_rate(of_kind)
-        typer.echo(f"false notes per 10 s where nobody presses, {kind}, and a lamp is switched: {rate:.2f}")
+                film.add(clip, told.notes, f"{clip.name}  {idle or f'F1 {reached.f1_100ms:.2f}'}  {policy}")
+    _report(bench, rendered=not video)
     if overlay is not None:
         typer.echo(f"wrote {overlay}")
     if json is not None:
-        judge.save(scores, pooled(counts), idle, json)
+        judge.save(bench, json)
         typer.echo(f"wrote {json}")
     if write:
-        judge.write_scores(model, "filmed" if video else "rendered", policy, scores, idle)
+        if not video:
+            judge.write_scores(model, "rendered, cameras left alone", policy, bench.alone[None])
+        judge.write_scores(
+            model, "filmed" if video else "rendered", policy, bench.scores[None], bench.idle_scores
+        )
         typer.echo(f"wrote the scores into {model} and {model.parent / 'README.md'}")
+
+
+def _report(bench: "Judge", *, rendered: bool) -> None:
+    """Print what came of all clips."""
+    from rich.console import Console
+
+    from ivories_training.columns import WIDTH
+    from ivories_training.video import evaluate as judge
+    from ivories_training.video.cells import pooled
+
+    console = Console(width=WIDTH)
+    console.print(judge.clip_table(bench.scores[None]))
+    console.print(judge.cell_table(pooled(bench.counts)))
+    if rendered:
+        typer.echo(judge.exposure_line(bench.scores[None], bench.alone[None]))
+    for kind, of_kind in bench.idle_scores.items():
+        rates = [judge.false_rate(of) for of in (of_kind, bench.alone[kind])]
+        typer.echo(
+            f"false notes per 10 s where nobody presses, {kind}, and a lamp is switched: {rates[0]:.2f} "
+            f"(cameras left alone: {rates[1]:.2f})"
+        )
 
 
 @commands.command("contact-sheet")

@@ -1,12 +1,13 @@
 """Scores of the exported int8 file, seen through the device's own stages.
 
 Onset precision, recall and F1 are mir_eval's, at 50 and 100 ms; pressed keys are counted frame by frame
-(``cells``); detection time is the tracker's decision minus the acoustic onset (negative: before the sound).
+(``cells``), as the device's state has them after each frame; detection time is the tracker's decision minus
+the acoustic onset (negative: before the sound).
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +21,13 @@ from ivories.datatypes import KeyEvidence, Origin
 from ivories.inference.litert import LiteRtRuntime
 from ivories.inference.manifest import Manifest, check, load_manifest
 from ivories.inference.video_model import VideoModel
+from ivories.keyboard import KEYS
 from ivories.report import decision_delays, notes_of_events
 from ivories.scoring import score_notes
 from ivories.vision.strip import StripFrontEnd, StripSpec
 from ivories_training import columns
-from ivories_training.thresholds import track
-from ivories_training.video.cells import ALL, CellScores, count
+from ivories_training.thresholds import alone
+from ivories_training.video.cells import ALL, NETWORK, Bool, CellScores, Counts, count, pooled
 from ivories_training.video.clips import Clip, Idle
 
 MEZZO_FORTE: Final = 80
@@ -41,8 +43,12 @@ class ClipScores:
     f1_100ms: float
     precision_100ms: float
     recall_100ms: float
+    f1_offset: float
+    """onset within 100 ms, and the end as well (mir_eval's measure)"""
     frame_f1: float
-    """pressed keys, cell by cell"""
+    """pressed keys, cell by cell: the device's state after each frame"""
+    network_frame_f1: float
+    """the same of each frame's evidence alone"""
     detection_ms: float
     """median of decision minus acoustic onset over the right notes; NaN without any"""
     detection_p95_ms: float
@@ -53,6 +59,8 @@ class ClipScores:
     velocity_r: float
     false_per_10_s: float
     frame_rate: float
+    stops: float
+    """by which the device had the camera expose, in the end"""
 
 
 class Watcher:
@@ -75,13 +83,30 @@ class Watcher:
         return [e for frame in clip.frames() for strip in frontend.push(frame) for e in model.push(strip)]
 
 
-def told(evidence: Sequence[KeyEvidence], thresholds: Iterable[float]) -> NDArray[np.void]:
-    """Return the notes (``report.DECIDED_DTYPE``) that the tracker makes of ``evidence``, by eye alone."""
-    return notes_of_events(track(evidence, Origin.VIDEO, tuple(thresholds)))
+@dataclass(frozen=True)
+class Told:
+    """What the tracker made of a clip."""
+
+    notes: NDArray[np.void]
+    """``report.DECIDED_DTYPE``"""
+    down: Bool
+    """(n, K) its state after each of n frames"""
 
 
-def score(clip: Clip, evidence: Sequence[KeyEvidence], notes: NDArray[np.void]) -> ClipScores:
-    """Compare ``evidence`` and the notes ``told`` from it with the truth of ``clip``."""
+def told(evidence: Sequence[KeyEvidence], thresholds: Iterable[float]) -> Told:
+    """Return what the tracker makes of ``evidence``, by eye alone."""
+    tracker = alone(Origin.VIDEO, tuple(thresholds))
+    events, down = [], []
+    for one in evidence:
+        events += tracker.push(one)
+        down.append(tracker.state.pressed)
+    events += tracker.release_all(evidence[-1].t_ns if evidence else 0)
+    return Told(notes_of_events(events), np.array(down, bool).reshape(-1, KEYS))
+
+
+def score(clip: Clip, evidence: Sequence[KeyEvidence], found: Told) -> ClipScores:
+    """Compare ``evidence`` and what was ``told`` from it with the truth of ``clip``."""
+    notes, cells = found.notes, count(clip, evidence, found.down)
     near, far = score_notes(clip.notes, notes, 0.05), score_notes(clip.notes, notes, 0.1)
     delays = decision_delays(clip.notes, notes)
     soft = decision_delays(clip.notes[clip.notes["velocity"] <= MEZZO_FORTE], notes)
@@ -94,7 +119,9 @@ def score(clip: Clip, evidence: Sequence[KeyEvidence], notes: NDArray[np.void]) 
         f1_100ms=far.f1,
         precision_100ms=far.precision,
         recall_100ms=far.recall,
-        frame_f1=count(clip, evidence)[ALL].scores(ALL).f1 if evidence else math.nan,
+        f1_offset=far.f1_offset,
+        frame_f1=cells[ALL].scores(ALL).f1 if evidence else math.nan,
+        network_frame_f1=cells[NETWORK].scores(NETWORK).f1 if evidence else math.nan,
         detection_ms=delays.median if delays else math.nan,
         detection_p95_ms=delays.p95 if delays else math.nan,
         detection_soft_ms=soft.median if soft else math.nan,
@@ -102,7 +129,51 @@ def score(clip: Clip, evidence: Sequence[KeyEvidence], notes: NDArray[np.void]) 
         velocity_r=far.velocity_r,
         false_per_10_s=10 * wrong / (float(clip.t_ns[-1]) * 1e-9),
         frame_rate=1e9 / float(np.median(np.diff(clip.t_ns))),
+        stops=clip.stops[-1] if clip.stops else 0.0,
     )
+
+
+class Judge:
+    """Watches clips and scores what it is told, besides with the camera left alone where that differs.
+
+    Args:
+        watcher: the network.
+        thresholds: of the policy.
+        left_alone: returns the clip as it would be had the device not corrected the camera's exposure.
+    """
+
+    def __init__(
+        self, watcher: Watcher, thresholds: Sequence[float], left_alone: Callable[[Clip, Idle | None], Clip]
+    ) -> None:
+        self._watcher = watcher
+        self._thresholds = tuple(thresholds)
+        self._left_alone = left_alone
+        self.scores: dict[Idle | None, list[ClipScores]] = {}
+        """By what idle hands do; None: they play"""
+        self.alone: dict[Idle | None, list[ClipScores]] = {}
+        """The same with the cameras left alone"""
+        self.counts: list[dict[str, Counts]] = []
+        """Cells of the clips in which hands play"""
+
+    @property
+    def idle_scores(self) -> dict[Idle, list[ClipScores]]:
+        """Those of clips in which nobody presses."""
+        return {kind: of_kind for kind, of_kind in self.scores.items() if kind is not None}
+
+    def watch(self, clip: Clip, idle: Idle | None = None) -> tuple[ClipScores, Told]:
+        """Score one clip and keep the scores."""
+        evidence = self._watcher.watch(clip)
+        found = told(evidence, self._thresholds)
+        reached = other = score(clip, evidence, found)
+        if clip.stops:
+            alone = self._left_alone(clip, idle)
+            evidence_alone = self._watcher.watch(alone)
+            other = score(alone, evidence_alone, told(evidence_alone, self._thresholds))
+        self.scores.setdefault(idle, []).append(reached)
+        self.alone.setdefault(idle, []).append(other)
+        if idle is None:
+            self.counts.append(count(clip, evidence, found.down))
+        return reached, found
 
 
 def summary(scores: Sequence[ClipScores]) -> dict[str, float]:
@@ -113,22 +184,38 @@ def summary(scores: Sequence[ClipScores]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
+def exposure_line(held: Sequence[ClipScores], alone: Sequence[ClipScores]) -> str:
+    """Return what the cameras' exposure was worth, in one line."""
+    corrected = ", ".join(f"{one.name} {one.stops:+.1f} stops" for one in held if one.stops)
+    at = summary(alone)
+    figures = ", ".join(
+        f"{name} {at[key]:.3f}"
+        for name, key in (("F1 50", "f1_50ms"), ("F1 100", "f1_100ms"), ("frame F1", "frame_f1"))
+        if key in at
+    )
+    return f"exposure corrected: {corrected or 'none'}; with the cameras left alone: {figures}"
+
+
 def false_rate(idle: Sequence[ClipScores]) -> float:
     """Return the false notes per 10 s over clips in which nobody presses."""
     return float(np.mean([s.false_per_10_s for s in idle])) if idle else math.nan
 
 
-def save(
-    scores: Sequence[ClipScores],
-    cells: Sequence[CellScores],
-    idle: Mapping[Idle, Sequence[ClipScores]],
-    path: Path,
-) -> None:
+def save(bench: Judge, path: Path) -> None:
     """Write the scores of all clips, their means and the cells as JSON; what says nothing is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [[_finite(asdict(one)) for one in part] for part in (scores, cells)]
-    nobody = {kind: [_finite(asdict(one)) for one in part] for kind, part in idle.items()}
-    content = {"clips": rows[0], "mean": summary(scores), "cells": rows[1], "nobody_presses": nobody}
+
+    def rows(scores: Sequence[ClipScores]) -> list[dict[str, Any]]:
+        return [_finite(asdict(one)) for one in scores]
+
+    scores, alone = bench.scores[None], bench.alone[None]
+    content = {
+        "clips": rows(scores),
+        "mean": summary(scores),
+        "cells": [_finite(asdict(one)) for one in pooled(bench.counts)],
+        "nobody_presses": {kind: rows(of_kind) for kind, of_kind in bench.idle_scores.items()},
+        "cameras_left_alone": {"clips": rows(alone), "mean": summary(alone)},
+    }
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
@@ -159,7 +246,7 @@ def write_scores(
 def clip_table(scores: Sequence[ClipScores]) -> Table:
     """Return one line per clip, and their means."""
     table = columns.table(
-        "Onset F1 within 50 and 100 ms; pressed keys, frame by frame; decision after (-: before) the sound",
+        "Onset F1 within 50 and 100 ms, and with the end; pressed keys by frames; decision after the sound",
         ("clip",),
         (
             "fps",
@@ -167,6 +254,7 @@ def clip_table(scores: Sequence[ClipScores]) -> Table:
             "found",
             "F1 50",
             "F1 100",
+            "with end",
             "frame F1",
             "median",
             "p95",
@@ -189,7 +277,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         return float(row.get(name, math.nan))
 
     return [
-        *(columns.score(at(name)) for name in ("f1_50ms", "f1_100ms", "frame_f1")),
+        *(columns.score(at(name)) for name in ("f1_50ms", "f1_100ms", "f1_offset", "frame_f1")),
         *(columns.ms(at(name)) for name in ("detection_ms", "detection_p95_ms", "detection_soft_ms")),
         *(columns.score(at(name), 2) for name in ("velocity_r", "false_per_10_s")),
     ]

@@ -147,6 +147,9 @@ class Film:
             self.covered[i] = np.bincount(hidden, minlength=256)[:KEYS] / np.maximum(self._owned, 1)
             yield self.sensor.expose(self.frame.crop(light), i / max(1, count - 1), self._rng)
 
-    def rest(self, sensor: Sensor) -> UInt8:
-        """Return the needed part of a picture of the untouched keyboard, taken by ``sensor``."""
-        return sensor.expose(self.frame.crop(self._renderer.rest), 0.0, self._rng)
+    def rest(self, sensor: Sensor, rng: np.random.Generator | None = None) -> UInt8:
+        """Return the needed part of a picture of the untouched keyboard, taken by ``sensor``.
+
+        ``rng`` draws its noise, by default the film's own.
+        """
+        return sensor.expose(self.frame.crop(self._renderer.rest), 0.0, rng or self._rng)

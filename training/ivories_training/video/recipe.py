@@ -51,22 +51,44 @@ def video_card(manifest: Manifest) -> str:
 
 
 def unseen_clips(
-    performances: Path | None, split: Split, count: int, seconds: float, rate: float | None = None
+    performances: Path | None,
+    split: Split,
+    count: int,
+    seconds: float,
+    rate: float | None = None,
+    *,
+    held: bool = False,
 ) -> Iterator[Clip]:
-    """Yield ``count`` clips of pieces of ``split``, in rooms that no training sequence shows."""
+    """Yield ``count`` clips of pieces of ``split``, in rooms that no training sequence shows.
+
+    ``held``: the device corrects the cameras' exposure; else they are left alone.
+    """
     music = Music(performances, split)
     for seed in range(_FIRST_CLIP[split], _FIRST_CLIP[split] + count):
-        yield random_clip(seed, music.piece(seed), seconds, rate)
+        yield random_clip(seed, music.piece(seed), seconds, rate, held=held)
 
 
 def idle_clips(
-    performances: Path | None, split: Literal["validation", "test"], count: int, seconds: float
+    performances: Path | None,
+    split: Literal["validation", "test"],
+    count: int,
+    seconds: float,
+    *,
+    held: bool = False,
 ) -> Iterator[tuple[Idle, Clip]]:
     """Yield ``count`` clips of each kind in which nobody presses, and a lamp is switched."""
     music = Music(performances, split)
     for idle, first in _FIRST_IDLE_CLIP[split].items():
         for seed in range(first, first + count):
-            yield idle, random_clip(seed, music.piece(seed), seconds, idle=idle)
+            yield idle, random_clip(seed, music.piece(seed), seconds, idle=idle, held=held)
+
+
+def left_alone(performances: Path | None, clip: Clip, seconds: float, idle: Idle | None = None) -> Clip:
+    """Return the test clip ``clip`` with the camera left alone; itself where the device left it alone too."""
+    if not clip.stops:
+        return clip
+    seed = int(clip.name.rpartition("_")[2])
+    return random_clip(seed, Music(performances, "test").piece(seed), seconds, idle=idle)
 
 
 def make_model(config_path: Path, run: Path, performances: Path | None, models: Path) -> Path:

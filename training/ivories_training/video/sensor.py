@@ -65,6 +65,10 @@ class Sensor:
                 low = middle
         return replace(self, exposure=low, mean_luma=None)
 
+    def corrected(self, stops: float) -> Self:
+        """Return the sensor with its exposure changed by ``stops``, its gain and so its noise as before."""
+        return replace(self, exposure=self.exposure * 2.0**stops)
+
     def curve(self) -> UInt8:
         """Return the tone curve from light 0..1 in equal steps to luma."""
         light = np.linspace(0, 1, _CURVE_STEPS) ** self.gamma
