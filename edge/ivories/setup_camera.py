@@ -1,5 +1,7 @@
 """``ivories setup``: find the keyboard, look at what was found, remember it."""
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -7,18 +9,22 @@ import numpy as np
 from rich.console import Console
 
 from ivories.calibration_store import CalibrationStore
-from ivories.clock import MILLISECOND
+from ivories.clock import MILLISECOND, SECOND
 from ivories.config import Config
-from ivories.datatypes import UInt8
+from ivories.datatypes import UInt8, VideoFrame
 from ivories.errors import CalibrationError, ConfigError, SinkError, SourceError
 from ivories.sensors import open_camera
+from ivories.sources.base import Exposing
 from ivories.sources.container import check_file
 from ivories.survey import calibration_from, parse_corners, rest_image, survey
 from ivories.vision import calibration as calibrations
 from ivories.vision.calibration import Calibration
+from ivories.vision.exposure import ExposureWatch
 from ivories.vision.find_keyboard import find_keyboard
 from ivories.vision.overlay import draw_overlay
 
+_SETTLED_NS = 1500 * MILLISECOND  # without a change of the exposure
+_PATIENCE_NS = 10 * SECOND
 _FRAMES = 75  # two and a half seconds of an ordinary camera: enough for hands to move away
 
 
@@ -52,8 +58,7 @@ def run(
         found = calibration_from(corners, None, source) if corners else survey(source)
         frames = []
     else:
-        frames = _look(config)
-        found = _find(frames, corners)
+        frames, found = _look(config, corners)
         found = found.with_rest(rest_image(frames, found))
     found = CalibrationStore(output).save(found)
     console.print(f"Keyboard found, quality {found.quality:.2f}; wrote {output}")
@@ -75,19 +80,46 @@ def _find(frames: list[UInt8], corners: str | None) -> Calibration:
     return find_keyboard(frames)
 
 
-def _look(config: Config) -> list[UInt8]:
+def _look(config: Config, corners: str | None) -> tuple[list[UInt8], Calibration]:
+    """Return pictures exposed as `ivories run` will have them, and where the keyboard is in them."""
     camera = open_camera(config)
-    frames: list[UInt8] = []
     try:
-        for frame in camera:
-            frames.append(np.array(frame.luma))
-            if len(frames) == _FRAMES:
-                break
+        pictures = iter(camera)
+        frames = _pictures(pictures)
+        found = _find(frames, corners)
+        if (
+            config.video.exposure == "auto"
+            and isinstance(camera, Exposing)
+            and _hold_highlights(camera, pictures, found)
+        ):
+            frames = _pictures(pictures)
     finally:
         camera.close()
+    return frames, found
+
+
+def _pictures(pictures: Iterator[VideoFrame]) -> list[UInt8]:
+    frames = [np.array(frame.luma) for frame in islice(pictures, _FRAMES)]
     if not frames:
         raise CalibrationError("the camera gave no picture: check its cable with `ivories doctor`")
     return frames[5:] or frames  # the first pictures of a camera are still being exposed
+
+
+def _hold_highlights(camera: Exposing, pictures: Iterator[VideoFrame], found: Calibration) -> bool:
+    """Have the camera leave white keys their shades; return whether it was asked to."""
+    watch, changed_ns, first_ns, asked = ExposureWatch(found), None, None, False
+    for frame in pictures:
+        first_ns = frame.t_ns if first_ns is None else first_ns
+        stops = watch.push(frame)
+        if stops is not None:
+            if not camera.correct_exposure(stops):
+                break
+            asked, changed_ns = True, frame.t_ns
+        if frame.t_ns - (first_ns if changed_ns is None else changed_ns) > _SETTLED_NS:
+            break
+        if frame.t_ns - first_ns > _PATIENCE_NS:
+            break
+    return asked
 
 
 def _read_picture(path: Path) -> UInt8:
