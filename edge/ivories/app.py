@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 
 # Where a sensor's model names no thresholds: its evidence never commits a note on its own.
 _NEVER = 1e9
-# How long a note waits for its sound to tell its velocity: hardly anything is known of it before.
-_FAITHFUL_MS = 20.0
+# How long a note waits for its sound: hardly anything is known of its velocity before, and all are alike then.
+_FAITHFUL_MS = 26.0
 
 
 @dataclass(frozen=True, slots=True)

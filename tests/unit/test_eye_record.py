@@ -131,6 +131,15 @@ def test_a_note_that_is_seen_first_waits_for_its_sound_where_that_is_wanted(sett
     assert (onset.velocity > USUAL + 15) == (not early)
 
 
+@pytest.mark.parametrize(("settings", "early"), [(EARLY, True), (SETTINGS, False)], ids=["early", "faithful"])
+def test_notes_that_both_are_sure_of_at_once_wait_as_long_as_those_that_are_seen_first(settings, early):
+    heard = strokes([50, 57, 62])
+    told = onsets(Tracker(settings), both(150, heard, in_ns(heard), ear=(12, 12, 12)))
+    late_ns = [e.decided_ns - at_ns for e, (_, at_ns, _) in zip(told, in_ns(heard), strict=True)]
+    assert [late < 26 * MILLISECOND for late in late_ns] == [early] * 3
+    assert max(late_ns) < 40 * MILLISECOND
+
+
 def test_a_sensor_that_fell_silent_holds_no_note_back():
     heard = strokes([50, 55])
     later = [(60, 1200 * MILLISECOND, 1500 * MILLISECOND)]

@@ -267,7 +267,7 @@ def test_the_scale_is_kept_from_one_start_to_the_next(tmp_path):
         b'{"mean_db": -3, "notes": 0}',
         b'{"mean_db": -3, "notes": 3, "register_db": [1, 2], "register_notes": [1, 2]}',
         b'{"mean_db": -3, "notes": 3, "register_db": [0, 0, 0, 0, 0, 0, 0, 0]}',
-        b'{"mean_db": -3, "notes": 3, "register_db": [0,0,0,0,0,0,0,0], "register_notes": [-1,0,0,0,0,0,0,0]}',
+        b'{"mean_db":-3, "notes":3, "register_db":[0,0,0,0,0,0,0,0], "register_notes":[-1,0,0,0,0,0,0,0]}',
     ],
 )
 def test_a_damaged_scale_is_told_and_learned_anew(tmp_path, caplog, content):

@@ -27,6 +27,7 @@ from ivories.fusion.eye_record import EyeRecord
 from ivories.fusion.health import SensorHealth, weighed
 from ivories.fusion.key_filter import KeyFilter
 from ivories.fusion.key_prior import KeyPrior, KeyPriorConfig
+from ivories.fusion.pedal import Pedal
 from ivories.fusion.skew import CONFIDENT, SkewEstimator
 from ivories.fusion.touch import Touch, TouchScale
 from ivories.keyboard import KEYS
@@ -35,7 +36,7 @@ _ONSET_PRIOR: Final = -6.0  # log-odds of an onset of a given key in a given 10 
 # Where both sensors are for an onset, the weaker one's first log-odds count for nothing, since they err
 # together more often than independence says. What an eye needs on top to go first is less with a quick
 # camera, which sees a stroke in several frames. All were found on validation scenes.
-_SHARED_ERRORS: Final = 1.5
+_SHARED_ERRORS: Final = np.array([1.5, 1.0, 0.5, 1.5], np.float32)  # by the ear's horizons so far
 _EYE_FIRST: Final = 0.5
 _QUICK_EYE_FIRST: Final = 0.0
 _QUICK_NS: Final = 25 * MILLISECOND
@@ -51,8 +52,6 @@ _HOLD_NS: Final = 80 * MILLISECOND  # the frame evidence needs this long to foll
 _WATCHED_HOLD_NS: Final = 20 * MILLISECOND  # that of an eye
 _LATE_SIGHT_NS: Final = 25 * MILLISECOND  # so long after a release an eye is sure of it
 _SILENT_NS: Final = 200 * MILLISECOND  # a sensor that says nothing for so long is gone, or stands still
-_PEDAL_DOWN, _PEDAL_UP = 1.0, -1.0  # log-odds, apart so that doubt does not make the pedal flutter
-_PEDAL_KEY: Final = -1
 
 
 class TrackerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,8 +68,10 @@ class TrackerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Take a note back when the last horizon finds that it never was."""
     pedal: bool = True
     """Send the sustain pedal."""
-    wait_ms: float = 20.0
-    """A note that the eye is sure of waits for so much of its sound, if there is an ear: for its velocity."""
+    wait_ms: float = 26.0
+    """Where eye and ear both judge a key, its notes wait for so much of their sound, however sure they are
+    before: for their velocity, and because one plays with equally late notes more easily than with early ones
+    and late ones."""
     quick_wait_ms: float = 0.0
     """The same with a camera of 40 frames per second or more."""
     key_prior: KeyPriorConfig | None = None
@@ -105,7 +106,7 @@ class Tracker:
         # key -> bin of an onset not yet judged by the last horizon, and whether the eye sent it first
         self._on_probation: dict[int, tuple[int, bool]] = {}
         self._eye = EyeRecord()
-        self._pedal_down = False
+        self._pedal = Pedal()
         self._hearing_lag_ns = 0
         self._frame_ns = 0
         self._spoke_ns = dict.fromkeys(Origin, -SECOND)
@@ -176,7 +177,9 @@ class Tracker:
             self._hearing_lag_ns = evidence.offset_horizon_ns
             if self._both:
                 self._eye.hear(evidence, self._grid, np.where(self._pressed, self._onset_ns, t_ns))
-        events = self._pedal(trusted, t_ns)
+        events: list[NoteEvent] = []
+        if trusted.pedal is not None and self._settings.pedal:
+            events += self._pedal.push(trusted.pedal, t_ns)
         events += self._retractions(t_ns)
         events += self._releases(t_ns)
         events += self._onsets(bins, t_ns)
@@ -185,10 +188,7 @@ class Tracker:
     def release_all(self, t_ns: int) -> list[NoteEvent]:
         """End every note and lift the pedal, as at the end of a take."""
         events = [self._offset(int(key), t_ns, t_ns, 1.0) for key in np.flatnonzero(self._pressed)]
-        if self._pedal_down:
-            self._pedal_down = False
-            events.append(NoteEvent(NoteKind.PEDAL, _PEDAL_KEY, 0, t_ns, t_ns, 1.0))
-        return events
+        return events + self._pedal.lift(t_ns)
 
     def _both_speak(self, t_ns: int) -> bool:
         """Whether both sensors are well and have spoken of late; one that was unplugged just now has not."""
@@ -220,7 +220,8 @@ class Tracker:
         ear, eye = told[Origin.AUDIO], told[Origin.VIDEO]
         log_odds = ear + eye + np.float32(_ONSET_PRIOR)
         if self._both:
-            log_odds -= np.clip(np.minimum(ear, eye), 0, np.float32(_SHARED_ERRORS))
+            stage = np.minimum(self._stage(Origin.AUDIO, bins), len(_SHARED_ERRORS) - 1)
+            log_odds -= np.clip(np.minimum(ear, eye), 0, _SHARED_ERRORS[stage][:, None])
         return log_odds if self._key_prior is None else log_odds + self._key_prior.bias(t_ns)
 
     def _held_back(self, t_ns: int) -> Float32:
@@ -243,6 +244,7 @@ class Tracker:
         # Nothing before a key's last onset either: evidence of the one before it is still on the grid.
         margin[index - self._last_bin[None] <= self._refractory] = -np.inf
         heard = self._stage(Origin.AUDIO, bins) > 0
+        seen = (self._grid.of(Origin.VIDEO, bins) != 0).any(axis=0) & self._both
         events: list[NoteEvent] = []
         for key in np.flatnonzero((margin >= 0).any(axis=0)):
             sure = margin[:, key] >= 0
@@ -253,12 +255,12 @@ class Tracker:
                 told = np.where(heard, told, -np.inf)
             row = int(np.where(sure, told, -np.inf).argmax())
             onset_ns = _middle_ns(told, row, bins.start)
-            if not eye_first or not self._waits(onset_ns):
+            if not seen[key] or not self._waits(onset_ns):
                 events += self._start(int(key), onset_ns, float(log_odds[row, key]), t_ns, eye_first)
         return events
 
     def _waits(self, onset_ns: int) -> bool:
-        """Whether a note that the eye sends first has still to wait for its sound."""
+        """Whether a note of both senses has still to wait for its sound."""
         wait_ms = self._settings.quick_wait_ms if self._quick else self._settings.wait_ms
         return wait_ms > 0 and self._spoke_ns[Origin.AUDIO] < onset_ns + round(wait_ms * MILLISECOND)
 
@@ -324,16 +326,6 @@ class Tracker:
         if retracts:
             self._touch.take_back(key)
         return NoteEvent(NoteKind.OFFSET, key, 64, at_ns, t_ns, confidence, retracts)
-
-    def _pedal(self, evidence: KeyEvidence, t_ns: int) -> list[NoteEvent]:
-        if evidence.pedal is None or not self._settings.pedal:
-            return []
-        down = evidence.pedal > (_PEDAL_UP if self._pedal_down else _PEDAL_DOWN)
-        if down == self._pedal_down:
-            return []
-        self._pedal_down = down
-        confidence = float(1 / (1 + np.exp(-abs(evidence.pedal))))
-        return [NoteEvent(NoteKind.PEDAL, _PEDAL_KEY, 127 * down, t_ns, t_ns, confidence)]
 
 
 def _middle_ns(log_odds: NDArray[np.float32], row: int, first_bin: int) -> int:
