@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 # Where a sensor's model names no thresholds: its evidence never commits a note on its own.
 _NEVER = 1e9
-# How long a note waits for its sound: hardly anything is known of its velocity before, and all are alike then.
+# How long a note waits for its sound: hardly anything is known of its velocity before; and all are alike.
 _FAITHFUL_MS = 26.0
 
 
