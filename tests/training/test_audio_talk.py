@@ -98,11 +98,17 @@ def test_scenes_are_repeatable_and_cases_know_what_was_struck(listener, sines: S
         one, other = talk.scene(first, index), talk.scene(second, index)
         np.testing.assert_array_equal(one.samples, other.samples)
         np.testing.assert_array_equal(one.notes, other.notes)
-    found, begin = talk.gather(listener, first, (1, 2))
+    heard = talk.gather(listener, first, (1, 2))
+    piano, voice = (talk.usual(heard, kind) for kind in ("piano", "talk"))
+    assert piano.shape == voice.shape == (len(FEATURES),)
+    assert voice[0] > piano[0], "a voice glides"
+    found = talk.cases(heard, piano)
     assert found.smoothed.shape == (len(found.sure), len(TIMES) * len(FEATURES))
     assert not found.struck[found.alone].any()
     assert found.struck[~found.alone].all(), "what is imagined in a piano's sound is left out"
-    assert begin.shape == (len(FEATURES),)
+    told = talk.fit_guard(heard)
+    at_first = float((told.weights * told.begin).sum()) + told.bias
+    assert at_first < float((told.weights * piano).sum()) + told.bias, "it begins with a doubt"
 
 
 def test_the_fit_takes_off_what_tells_a_voice() -> None:

@@ -2,9 +2,10 @@
 
 Partials of a voice glide, and the ear is forever half sure of notes that come and go; those of a piano stand
 where they are, and the ear is sure of them. A few numbers a hop, each smoothed over a shorter and a longer
-time, are weighed into one: how likely a piano is heard. It begins in favour of the piano. Only where the ear
-takes something for notes it is judged: a pause between two sentences decides nothing, and neither does the
-noise of a fan; with time they are forgiven.
+time, are weighed into one: how likely a piano is heard. It begins with a doubt: the first notes of a piano
+are clear enough to pass, the first vowels of a voice are not. Only where the ear takes something for notes it
+is judged: a pause between two sentences decides nothing, and neither does the noise of a fan; with time they
+are forgiven.
 
 The numbers come from ``ivories-train audio talk``. They depend on the front end, and on networks as far as
 these are more or less often half sure.
@@ -22,14 +23,14 @@ from ivories.datatypes import Float32, KeyEvidence, Spectrum, read_only
 FEATURES: Final = ("glide", "stay", "swell", "height", "rise", "onsets", "doubt")
 TIMES: Final = (15, 50)
 """Hops, of those that count, over which features are smoothed"""
-BEGIN: Final = (-0.047, 0.863, 0.126, 0.489, 0.327, 0.233, 0.129)
-"""Every feature while a piano is played"""
+BEGIN: Final = (-0.009, 0.729, 0.209, 0.506, 0.511, 0.161, 0.106)
+"""Every feature before anything was heard: between a piano and a voice"""
 WEIGHTS: Final = (
-    (-14.79, 17.75, 19.17, 8.52, 0.84, -5.14, 16.17),
-    (-57.49, -27.08, -49.74, -27.9, -0.68, 25.93, -33.65),
+    (7.93, 15.27, 23.32, -4.25, 0.12, -11.15, 30.25),
+    (-55.03, -31.05, -70.79, -18.16, 2.3, 38.15, -50.68),
 )
 """Log-likelihood per feature, a row for each of ``TIMES``"""
-BIAS: Final = 19.73
+BIAS: Final = 26.98
 LEAST: Final = -8.0
 """Log-probability below which it never falls: the ear's surest notes pass all the same"""
 COLD: Final = -3.5
@@ -49,6 +50,33 @@ _NOTES: Final = (0.1, 0.5)  # probability of the likeliest note: the hop counts 
 _FORGIVEN: Final = 2000  # hops of silence or noise in which the first two thirds of a judgement are forgotten
 
 
+class Memory:
+    """Features as they were heard of late, over each of ``TIMES``.
+
+    Args:
+        begin: (features,) before anything was heard.
+    """
+
+    def __init__(self, begin: Sequence[float] = BEGIN) -> None:
+        self._begin = np.array(begin)
+        self._share = 1 / np.array(TIMES)[:, np.newaxis]
+        self._smooth = np.tile(self._begin, (len(TIMES), 1))
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+        self._smooth[:] = self._begin
+
+    def push(
+        self, values: Sequence[float], counts: float
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """Take the features of a hop that counts so much; return (times, features), valid until the next."""
+        if counts:
+            self._smooth += self._share * counts * (values - self._smooth)
+        else:
+            self._smooth += (self._begin - self._smooth) / _FORGIVEN
+        return self._smooth
+
+
 class VoiceGuard:
     """Stage that enters into an ear's evidence how likely it is a piano.
 
@@ -66,9 +94,7 @@ class VoiceGuard:
         self._power = np.zeros(_GLIDE_HOPS)
         self._long: Float32 = np.zeros((_RISE_HOPS, spec.bands), np.float32)
         self._level = np.zeros(_RISE_HOPS)
-        self._weights, self._begin = np.array(WEIGHTS), np.array(BEGIN)
-        self._share = 1 / np.array(TIMES)[:, np.newaxis]
-        self._smooth = np.zeros((len(TIMES), len(FEATURES)))
+        self._weights, self._memory = np.array(WEIGHTS), Memory()
         self._next_frame: int | None = None
         self.reset()
 
@@ -77,7 +103,7 @@ class VoiceGuard:
         self._bands[:] = 0
         self._power[:] = 0
         self._long[:] = 0
-        self._smooth[:] = BEGIN
+        self._memory.reset()
         self._next_frame = None
 
     def features(self, spectrum: Spectrum, evidence: KeyEvidence) -> tuple[list[float], float]:
@@ -104,20 +130,10 @@ class VoiceGuard:
         least, most = _NOTES
         return values, min(1.0, max(0.0, (max(sounding, float(p.max())) - least) / (most - least)))
 
-    def smoothed(
-        self, spectrum: Spectrum, evidence: KeyEvidence
-    ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        """Take one hop and return (times, features): what is weighed; valid until the next call."""
-        values, counts = self.features(spectrum, evidence)
-        if counts:
-            self._smooth += self._share * counts * (values - self._smooth)
-        else:
-            self._smooth += (self._begin - self._smooth) / _FORGIVEN
-        return self._smooth
-
     def push(self, spectrum: Spectrum, evidence: KeyEvidence) -> float:
         """Take one hop and return the probability that what is heard is a piano, 0..1."""
-        surplus = float((self._weights * self.smoothed(spectrum, evidence)).sum()) + BIAS
+        smoothed = self._memory.push(*self.features(spectrum, evidence))
+        surplus = float((self._weights * smoothed).sum()) + BIAS
         highest = COLD if spectrum.frame < self._cold_hops else 0.0
         return float(np.exp(min(highest, max(LEAST, surplus))))
 

@@ -70,11 +70,11 @@ def talk(
 
     chosen = experiment.adjusted(experiment.load(config), pianos, performances, None)
     listener = Listener(load_manifest(model), model.parent)
-    found = voices.fit(*voices.gather(listener, voices.material(chosen, "train"), range(scenes)))
+    found = voices.fit_guard(voices.gather(listener, voices.material(chosen, "train"), range(scenes)))
     for line in found.lines():
         typer.echo(line)
-    unseen, _ = voices.gather(listener, voices.material(chosen, "validation"), range(max(10, scenes // 8)))
-    right, talked = voices.passed(found, unseen)
+    unseen = voices.gather(listener, voices.material(chosen, "validation"), range(max(10, scenes // 8)))
+    right, talked = voices.passed(found, voices.cases(unseen, found.begin))
     typer.echo(f"validation scenes: {right:.1%} of the right onsets pass, {talked:.1%} of those in talk")
 
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ivories.audio.voice_guard import FEATURES, ONSET_PRIOR, TIMES, VoiceGuard
+from ivories.audio.voice_guard import FEATURES, ONSET_PRIOR, TIMES, Memory, VoiceGuard
 from ivories.datatypes import KeyEvidence, Spectrum
 from ivories_training.audio.dataset import maker
 from ivories_training.audio.excerpts import NOTHING, PREROLL_S, ExcerptMaker
@@ -33,14 +33,17 @@ TALK_S: Final = 13.0
 TURN_S: Final = 7.0
 HISS: Final = 1e-4
 STEEPNESS: Final = 2.0
-BENEFIT: Final = 1.0
+BENEFIT: Final = 0.75
 """What the guard takes off is the regression's, less this, steeper by that; found on validation scenes"""
+FIRST: Final = -2.0
+"""Log-probability of a piano before anything was heard, as the regression has it; found there, too"""
 HALF_SURE: Final = (-0.5, -0.5, -1.5)
 """Log-odds of an onset from which a moment is a case, at the first horizon, between, at the last"""
 _APART: Final = 6  # hops between two cases of one key
 _NEAR_S: Final = 0.06
 _SETTLED: Final = 30  # hops
 _RIDGE: Final = 3.0
+_ROUNDS: Final = 3  # of finding where to begin, each with the weights of the one before
 
 Float64 = NDArray[np.float64]
 
@@ -53,6 +56,23 @@ class Scene:
     samples: Float32
     notes: NDArray[np.void]
     """NOTE"""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the network and the guard make of a scene; a case is (hop, how sure, whether struck)."""
+
+    kind: str
+    values: Float64
+    """(hops, features)"""
+    counts: Float64
+    """(hops,) how much each counts"""
+    hop: NDArray[np.int_]
+    """(N,)"""
+    sure: Float64
+    """(N,) log-odds of the network"""
+    struck: NDArray[np.bool_]
+    """(N,)"""
 
 
 @dataclass(frozen=True)
@@ -154,28 +174,47 @@ def _gain(samples: Float32, talk: Float32, level_db: float) -> np.float32:
     return np.float32(peak * 10 ** (level_db / 20))
 
 
-def cases(listener: Listener, heard: Scene) -> tuple[Cases, Float64]:
-    """Hear a scene; return its cases and (hops, features) of the hops that count while a piano plays."""
+def hear(listener: Listener, heard: Scene) -> Heard:
+    """Take a scene through the device's stages."""
     bins, level = listener.frontend.process(heard.samples)
     evidence = listener.follow(bins)
-    guard, watch = VoiceGuard(listener.frontend.spec), VoiceGuard(listener.frontend.spec)
-    smoothed, raw = [], []
-    for i, one in enumerate(evidence):
-        spectrum = Spectrum(bins[i], i, one.t_ns, float(level[i]))
-        smoothed.append(guard.smoothed(spectrum, one).ravel().copy())
-        values, counts = watch.features(spectrum, one)
-        if counts > 0.5 and heard.kind == "piano":
-            raw.append(values)
+    guard = VoiceGuard(listener.frontend.spec)
+    features = [
+        guard.features(Spectrum(bins[i], i, one.t_ns, float(level[i])), one) for i, one in enumerate(evidence)
+    ]
     rows = list(_half_sure(evidence))
-    hop = np.array([row[0] for row in rows], int)
     struck = np.array([_was_struck(heard.notes, key, at_s) for _, key, at_s, _ in rows], bool)
     # What the network imagines while a piano plays is not for the guard to forgive or to punish.
     kept = struck | (heard.kind not in {"piano", "single"})
-    table = np.array(smoothed).reshape(-1, len(TIMES) * len(FEATURES))[hop[kept]]
-    sure = np.array([row[3] for row in rows], np.float64)[kept]
-    counts_of = np.full(len(sure), COUNTS[heard.kind])
-    alone = np.full(len(sure), heard.kind == "talk")
-    return Cases(sure, table, struck[kept], counts_of, alone), np.array(raw).reshape(-1, len(FEATURES))
+    return Heard(
+        heard.kind,
+        np.array([values for values, _ in features]).reshape(-1, len(FEATURES)),
+        np.array([counts for _, counts in features]),
+        np.array([row[0] for row in rows], int)[kept],
+        np.array([row[3] for row in rows], np.float64)[kept],
+        struck[kept],
+    )
+
+
+def cases(heard: Sequence[Heard], begin: Float64) -> Cases:
+    """Return the cases of many scenes to a guard that begins at ``begin`` (features,)."""
+    smoothed = []
+    for one in heard:
+        memory = Memory(begin)
+        table = [memory.push(*hop).ravel().copy() for hop in zip(one.values, one.counts, strict=True)]
+        smoothed.append(np.array(table).reshape(-1, len(TIMES) * len(FEATURES))[one.hop])
+    return Cases(
+        np.concatenate([one.sure for one in heard]),
+        np.concatenate(smoothed),
+        np.concatenate([one.struck for one in heard]),
+        np.concatenate([np.full(len(one.hop), COUNTS[one.kind]) for one in heard]),
+        np.concatenate([np.full(len(one.hop), one.kind == "talk") for one in heard]),
+    )
+
+
+def usual(heard: Sequence[Heard], kind: str) -> Float64:
+    """Return (features,) the mean over hops that count of scenes of one kind."""
+    return np.concatenate([one.values[one.counts > 0.5] for one in heard if one.kind == kind]).mean(axis=0)
 
 
 def _half_sure(evidence: Sequence[KeyEvidence]) -> Iterator[tuple[int, int, float, float]]:
@@ -198,16 +237,24 @@ def _was_struck(notes: NDArray[np.void], key: int, at_s: float) -> bool:
     return bool((np.abs(notes["onset_s"][notes["key"] == key] - at_s) < _NEAR_S).any())
 
 
-def gather(listener: Listener, drawn: ExcerptMaker, indices: Iterable[int]) -> tuple[Cases, Float64]:
-    """Return the cases of many scenes, and (features,) the mean of the guard's while a piano plays."""
-    parts, pianos = zip(*(cases(listener, scene(drawn, index)) for index in indices), strict=True)
-    names = ("sure", "smoothed", "struck", "counts", "alone")
-    joined = Cases(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-    return joined, np.concatenate(pianos).mean(axis=0)
+def gather(listener: Listener, drawn: ExcerptMaker, indices: Iterable[int]) -> list[Heard]:
+    """Hear many scenes."""
+    return [hear(listener, scene(drawn, index)) for index in indices]
+
+
+def fit_guard(heard: Sequence[Heard]) -> Fit:
+    """Return the constants that tell best which of the cases in ``heard`` were struck."""
+    piano, voice = usual(heard, "piano"), usual(heard, "talk")
+    begin = piano
+    for _ in range(_ROUNDS - 1):
+        told = fit(cases(heard, begin), begin)
+        of_piano, of_voice = (float((told.weights * values).sum()) + told.bias for values in (piano, voice))
+        begin = piano + (of_piano - FIRST) / (of_piano - of_voice) * (voice - piano)
+    return fit(cases(heard, begin), begin)
 
 
 def fit(found: Cases, begin: Float64) -> Fit:
-    """Return the constants that tell best which of ``found`` were struck."""
+    """Return the constants that tell best which of ``found`` were struck; the guard begins at ``begin``."""
     x = np.column_stack([found.sure, found.smoothed])
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-9
     z = np.column_stack([(x - mean) / spread, np.ones(len(x))])
