@@ -27,10 +27,11 @@ was used. It knows keyboards of 88 keys in the usual proportions. Covered keys a
 are reported as not visible rather than guessed. Its velocities are worth little yet.
 """
 _MEASURE = """\
-The int8 file through the device's own stages, eye alone. Cameras of rendered clips are in the device's care: where
-white keys would come out plain white it corrects their exposure, as `ivories run` does; what the same clips give
-with the cameras left alone stands beside it, and is what was told here before. Pressed frames are those after which
-the device, as it then stands, holds the key for pressed; before, each frame's evidence alone was counted.
+The int8 file through the device's own stages, eye alone. Cameras of rendered clips are in the device's care:
+where white keys would come out plain white it corrects their exposure, as `ivories run` does; what the same
+clips give with the cameras left alone stands beside it, and is what was told here before. Pressed frames are
+those after which the device, as it then stands, holds the key for pressed; before, each frame's evidence
+alone was counted.
 """
 
 
