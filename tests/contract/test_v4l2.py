@@ -101,6 +101,19 @@ def test_frames_come_at_the_kernels_times(watch):
     assert np.median(ages_ms) < 5
 
 
+def test_of_a_camera_that_gives_too_many_frames_some_are_left_out_evenly(watch):
+    seen = watch(14)
+    assert seen["fps"] == 15
+    frames = seen["frames"]
+    assert 8 <= len(frames) <= 11
+    assert [frame[0] for frame in frames] == list(range(len(frames)))
+    for before, after in pairwise(frames):
+        assert after[1] - before[1] == pytest.approx(1e9 / 15, abs=2000)
+        assert after[3] == before[3] + 2
+    assert np.median([frame[2] for frame in frames[3:]]) < 5e6
+    assert watch(25)["fps"] == 30  # half of it would be too few
+
+
 def test_jpeg_is_taken_where_only_it_reaches_the_rate(watch):
     seen = watch(60)
     assert seen["fps"] == 60

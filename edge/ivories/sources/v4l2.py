@@ -38,7 +38,7 @@ class V4l2Source:
     """Frames of one camera.
 
     Raw formats come first; if the camera reaches the rate asked for only in JPEG, as most do at 60 frames per
-    second, JPEG is taken.
+    second, JPEG is taken. Of a camera that knows higher rates only, every second or third frame is taken.
 
     Args:
         device: such as ``/dev/video0``.
@@ -74,8 +74,11 @@ class V4l2Source:
         stream = self._container.streams.video[0]
         self.width: int = stream.width
         self.height: int = stream.height
-        self.fps = _rate(self._container)
-        self._exposure = V4l2Exposure(device, self.fps)
+        rate = _rate(self._container)
+        self._every = max(1, int(rate / (FULL_RATE * fps)))
+        self._passed = 0
+        self.fps = rate / self._every
+        self._exposure = V4l2Exposure(device, rate)
         self._exposing = threading.Lock()
         self._stops = 0.0
         self.exposure_means = self._exposure.means
@@ -90,6 +93,7 @@ class V4l2Source:
         """Yield frames until ``close``. A lost camera is waited for, as long as it takes."""
         self._iterated = True
         period_ns = round(SECOND / self.fps)
+        camera_ns = period_ns // self._every
         sequence = -1
         last_ns = None
         lost = False
@@ -101,7 +105,7 @@ class V4l2Source:
                         self._stop.wait(RETRY_S)
                         continue
                 try:
-                    arrived = self._next(period_ns)
+                    arrived = self._next(camera_ns)
                 except (av.error.FFmpegError, OSError) as error:
                     self._lose(lost, reason(error))
                     lost = True
@@ -185,13 +189,20 @@ class V4l2Source:
             self._container = None
 
     def _next(self, period_ns: int) -> tuple[Any, int] | None:
-        """Wait for one frame; return its luma and time, or None when told to stop or it was damaged."""
+        """Wait for a frame; return its luma and time, or None when told to stop or it was damaged.
+
+        ``period_ns`` is the camera's own, also where it gives more frames than are wanted.
+        """
         began_ns = now_ns()
         pause_s = max(0.0, (self._due_ns - began_ns) / SECOND)
         while not self._stop.wait(pause_s):
             pause_s = POLL_S
             try:
                 packet = next(self._container.demux(video=0))
+                self._passed += 1
+                if self._passed % self._every:
+                    pause_s = EARLIEST * period_ns / SECOND
+                    continue
                 frames = packet.decode()
             except (av.error.BlockingIOError, StopIteration):
                 if now_ns() - began_ns > STALL_S * SECOND:
