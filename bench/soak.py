@@ -201,6 +201,7 @@ def soak(
     times = max(FEWEST, round(60 * minutes * SECOND / material.period_ns))
     looks: list[Look] = []
     onsets = Onsets(material.period_ns)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the far ends do, whose processes inherit it
     ends: list[MidiFarEnd | MqttFarEnd] = [MidiFarEnd()]
     try:
         ends.append(MqttFarEnd())

@@ -1,8 +1,10 @@
 """The soak: it runs, it sees what grows, and it sees what drifts."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +106,25 @@ def test_a_minute_is_flat(tmp_path, pace):
     for words in ("resident MiB", "drift of the onsets", "messages arrived", "x real time"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_it_with_a_report(tmp_path):
+    """The terminal interrupts all of its processes, the far ends' too."""
+    source = SyntheticSound(seed=3, seconds=1.9)
+    path = tmp_path / "take.wav"
+    soundfile.write(path, np.concatenate([block.samples for block in source]), source.rate)
+    running = subprocess.Popen(
+        [sys.executable, "-u", "-m", "bench.soak", str(path), "--minutes", "600", "--audio-only"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"COLUMNS": "160"},
+    )  # fmt: skip
+    try:
+        assert " times " in running.stdout.readline()
+        time.sleep(12)  # for more than four repetitions, however slow
+        os.killpg(running.pid, signal.SIGINT)
+        told, trouble = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 0, told + trouble
+    assert "drift of the onsets" in told
+    assert "Traceback" not in trouble
