@@ -69,7 +69,7 @@ def notes_table(found: Sequence[Scene], sound: str, settings: TrackerSettings) -
     """
     numbers = (
         "F1", "P", "R", "F1 25 ms", "with ends", "onset off", "decided", "mean", "jitter", "taken back",
-        "velocity r",
+        "vel. r",
     )  # fmt: skip
     table = columns.table(f"{sound}: what the tracker makes of it", ("sense",), numbers)
     for way in WAYS:
