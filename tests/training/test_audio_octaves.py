@@ -40,11 +40,11 @@ def test_doubt_takes_the_ghost_and_leaves_the_notes() -> None:
     assert "F1 1.0000" in doubted.line()
 
 
-def test_the_mildest_setting_that_halves_them_is_taken() -> None:
+def test_the_sternest_setting_that_costs_hardly_anything_is_taken() -> None:
     one = octaves.measure([haunted()], EARLY, 0.0, 0.0)
-    tried = [replace(one, octaves=share, margin=-i) for i, share in enumerate((0.4, 0.3, 0.19, 0.1))]
-    assert octaves.mildest(tried).octaves == 0.19
-    assert octaves.mildest(tried[:2]).octaves == 0.3
+    tried = [replace(one, f1=one.f1 + more, margin=-i) for i, more in enumerate((0.0, 0.01, -0.002, -0.02))]
+    assert octaves.sternest(tried).margin == -2
+    assert octaves.sternest(tried[::3]).margin == 0
 
 
 def test_what_chance_alone_makes_of_octaves() -> None:

@@ -102,7 +102,7 @@ def octaves(
     for share, margin in doubts.TRIED:
         outcomes.append(doubts.measure(takes, manifest.thresholds[doubts.POLICY], share, margin))
         typer.echo(outcomes[-1].line())
-    found = doubts.mildest(outcomes)
+    found = doubts.sternest(outcomes)
     typer.echo(f"SHARE: Final = {found.share}\nMARGIN: Final = {found.margin}")
 
 
