@@ -16,7 +16,7 @@ from ivories.keyboard import BLACK_KEY_LENGTH, IS_BLACK, KEY_CENTRE, WHITE_KEYS
 from ivories.vision.calibration import Calibration
 from ivories.vision.homography import Float64
 
-LOWEST: Final = -3.0
+LOWEST: Final = -5.0
 """Stops; a camera is never asked for less than this"""
 PLAIN: Final = 234
 """Luma from which a pixel counts as plain white: cameras of limited range end at 235"""
