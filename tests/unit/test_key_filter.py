@@ -1,6 +1,9 @@
 """When does a key that went down come up? Told by an eye, by an ear, and by both."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from ivories.clock import MILLISECOND, SECOND
 from ivories.datatypes import NoteKind
@@ -76,3 +79,18 @@ def test_one_stroke_is_told_once_by_an_eye_that_is_in_doubt_when_it_was():
             )  # fmt: skip
         events += tracker.push(evidence)
     assert sum(e.kind is NoteKind.ONSET for e in events) == 1
+
+
+@pytest.mark.parametrize("away_s", [0.6, 3.0, 6.0])
+def test_a_camera_that_was_away_leaves_no_key_hanging_and_presses_none(away_s):
+    tracker, note = Tracker(SETTINGS), (KEY, SECOND, 2 * SECOND)
+    look(tracker, range(45), note)
+    assert tracker.state.pressed[KEY]
+    first = 45 + round(away_s * SECOND / FRAME_NS)
+    back = replace(video_evidence(first, [note]), step_ns=round(away_s * SECOND))
+    events = tracker.push(back)
+    assert np.isfinite(tracker.posterior(back.t_ns).pressed).all()
+    assert not np.delete(tracker.posterior(back.t_ns).pressed > 0.5, KEY).any()
+    events += look(tracker, range(first + 1, first + 60), note)
+    assert len(offsets(events)) == 1
+    assert not tracker.state.pressed.any()

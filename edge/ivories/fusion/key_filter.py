@@ -16,6 +16,7 @@ from ivories.keyboard import KEYS
 _LIMIT: Final = 5.0  # log-odds; a bound keeps the filter able to change its mind within a few steps
 _RISE_PER_S: Final = 0.2  # a key goes down unnoticed this often: onsets enter through ``start``
 _FALL_PER_S: Final = 2.0  # mean note length of half a second
+_LONGEST_S: Final = 0.25  # of a step: a sensor that was away for longer is as if it had never known better
 # Neighbouring frames of one sensor err together, so each adds only a part of what it says.
 _AUDIO_WEIGHT: Final = 0.5
 _VIDEO_WEIGHT: Final = 0.7
@@ -48,7 +49,8 @@ class KeyFilter:
 
     def push(self, evidence: KeyEvidence) -> None:
         """Move both states by one step of ``evidence``."""
-        step_s = evidence.step_ns / SECOND
+        # Shares of a chance grow with the step; above one they would be no chances any more.
+        step_s = min(evidence.step_ns / SECOND, _LONGEST_S)
         fall = np.full(KEYS, _FALL_PER_S * step_s, np.float32)
         if evidence.offset is not None:
             fall = np.maximum(fall, 0.9 * _sigmoid(evidence.offset + _OFFSET_PRIOR))
