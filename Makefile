@@ -20,7 +20,7 @@ PEERS ?=
 ARCH ?= $(shell dpkg --print-architecture)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train-qat bench soak lint format native wheel packages clean install deploy rollback status faults hil hil-faults hil-updates card
+.PHONY: help demo test train-qat bench soak lint format native wheel packages clean install deploy rollback status faults hil card
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -71,13 +71,15 @@ rollback: $(VENV)/.demo ## let HOST go back to the release before
 status: $(VENV)/.demo ## the releases on HOST and how the service is
 	$(BIN)/python deploy/release.py status $(HOST)
 
-hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, unplug, kill, cut the power (SHORT=1: up to the first kill)
+hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, see, unplug, kill, cut the power (SHORT=1: up to the first kill)
 	$(PACKAGES) hil
-	$(BIN)/python -m pytest -sv tests/hil/first_notes.py
-	$(if $(SHORT),,@$(MAKE) --no-print-directory -j2 --output-sync hil-faults hil-updates)
+	$(BIN)/python -m pytest -sv tests/hil/deployed.py
+	@$(MAKE) --no-print-directory -kj2 --output-sync $(if $(SHORT),hil-first_notes,$(HIL))
 
-# Each on a copy of the machine that Ivories was deployed to; what they say is shown when they end.
-hil-faults hil-updates: hil-%:
+# Each on a copy of the machine that Ivories was deployed to, the longest first; what they say is shown when they end.
+HIL := hil-updates hil-faults hil-senses hil-first_notes
+.PHONY: $(HIL)
+$(HIL): hil-%:
 	COPY=$* $(BIN)/python -m pytest -sv tests/hil/$*.py
 
 card: $(VENV)/.test ## an image of Debian with Ivories for ARCH, made with sudo, started in QEMU and played

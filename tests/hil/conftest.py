@@ -21,12 +21,23 @@ FIRST = WORK / "first"
 COPY = os.environ.get("COPY", "")
 """Take a copy of that machine, in a folder of this name, in place of preparing one"""
 
+BEGINS_S = 2.0
+"""Of the take, which is silent at first: where no note counts, nobody waits for that"""
+
 # What the owner of this piano has changed in /etc/ivories/ivories.toml.
 SETTINGS = {
     "audio": {"source": "alsa", "device": "plughw:CARD=Loopback,DEV=1"},
     "video": {"source": "off"},
     "mqtt": {"host": "localhost"},
 }
+
+
+def settings_text(settings):
+    """Return ``settings``, by section and name, as TOML."""
+    return "".join(
+        f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+        for section, values in settings.items()
+    )
 
 
 def pytest_collection_modifyitems(items):
@@ -53,12 +64,18 @@ def take(work):
 
 
 @pytest.fixture(scope="session")
-def machine(work):
+def film():
+    """Pictures for the machine's camera: none, where a module does not say otherwise."""
+
+
+@pytest.fixture(scope="session")
+def machine(work, film):
     """A bare Debian, or what became of one, started."""
     image = WORK / "amd64"
     subprocess.run(["sh", Path(__file__).parent / "image.sh", image], check=True)
     guest = Guest(image, work / "disk.qcow2", work, FIRST / "disk.qcow2" if COPY else None)
-    tell(f"{guest.accelerator}: answers after {guest.start():.0f} s")
+    guest.film = film
+    tell(f"{guest.accelerator}: answers after {guest.start(counted=bool(COPY)):.0f} s")
     yield guest
     guest.switch_off()
 
@@ -79,14 +96,11 @@ def piano(machine, work, take):
 def _deploy(piano, take):
     machine = piano.guest
     machine.run(f"sudo mkdir -p {TOOLS}")
-    for file in (take, PROJECT / "tests/port_receiver.py", Path(__file__).parent / "laptop.py"):
+    music = write_take(take.with_name("music.wav"), BEGINS_S)
+    for file in (take, music, PROJECT / "tests/port_receiver.py", Path(__file__).parent / "laptop.py"):
         machine.put(file, f"{TOOLS}/{file.name}")
     piano.said_at_install = piano.release("install")
-    text = "".join(
-        f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
-        for section, settings in SETTINGS.items()
-    )
-    machine.put(text.encode(), "/etc/ivories/ivories.toml")
+    machine.put(settings_text(SETTINGS).encode(), "/etc/ivories/ivories.toml")
     # Somebody plays meanwhile: a microphone that hears nothing at all is muted, says the release's doctor.
     player = f"while aplay -q -D {SPEAKER} {piano.take}; do :; done"
     machine.run(f"sudo systemd-run -q --unit=pianist sh -c '{player}'")

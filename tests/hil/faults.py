@@ -42,6 +42,17 @@ def test_unplugged_and_back(untroubled, out, back):
     assert report["ended_after_s"] is not None or report["ended_after_repair_s"] < 3
 
 
+def test_one_cable_carries_a_network_card_too(untroubled):
+    guest = untroubled.guest
+    guest.put(b"ETHERNET=yes\n", "/etc/default/ivories-gadget")
+    unharmed(untroubled.laptop(strike="systemctl restart ivories-gadget"))
+    addresses = guest.run("cat /sys/class/net/*/address").split()
+    ours, theirs = ([a for a in addresses if a.startswith(start)] for start in ("02:", "06:"))
+    assert len(ours) == len(theirs) == 1, addresses
+    assert ours[0][3:] == theirs[0][3:]
+    guest.run("sudo rm /etc/default/ivories-gadget && sudo systemctl restart ivories-gadget")
+
+
 def test_a_service_that_hangs_is_silenced_at_once_and_started_afresh_by_the_watchdog(piano):
     before = int(piano.guest.run("sudo systemctl show ivories -p NRestarts --value"))
     report = unharmed(piano.laptop(strike="kill -STOP {pid}"))

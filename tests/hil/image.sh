@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build the disk of a small Debian machine with a USB device port, a USB host at its other end and a sound card,
-# all inside the kernel: image.sh FOLDER
+# Build the disk of a small Debian machine with a USB device port, a USB host at its other end, a sound card and a
+# camera, all inside the kernel: image.sh FOLDER
 #
 # FOLDER gets disk.img, vmlinuz, initrd.img, and key, which opens the account pi. Nothing of Ivories is in it but
 # the Debian packages that deploy/install.sh asks for: the machine has no network to fetch them from. A FOLDER
@@ -48,6 +48,8 @@ echo piano >etc/hostname
 echo "127.0.0.1 localhost piano" >etc/hosts
 echo "/dev/vda / ext4 rw,relatime 0 1" >etc/fstab
 printf '%s\n' '[Match]' 'Name=en*' '[Network]' Address=10.0.2.15/24 LinkLocalAddressing=no >etc/systemd/network/wire.network
+# A network card on the cable that the gadget leads to gets no address, least of all this one.
+printf '%s\n' '[Match]' 'Name=enx*' '[Link]' Unmanaged=yes >etc/systemd/network/cable.network
 chroot . systemctl -q enable systemd-networkd
 chroot . systemctl -q mask systemd-networkd-wait-online.service systemd-timesyncd.service apt-daily.timer \
   apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service \
@@ -57,9 +59,31 @@ chroot . systemctl -q set-default multi-user.target
 # The board: a USB device port whose cable leads to a USB host of its own; a sound card that hears what it plays.
 printf '%s\n' dummy_hcd snd-aloop >etc/modules-load.d/board.conf
 echo 'options snd-aloop pcm_substreams=1' >etc/modprobe.d/board.conf
+# A camera that sees what its other end, /dev/video1, is given; plugged in with `modprobe vivid`. Only then is it
+# told its size and rate, so that nobody but root may open it before that is done.
+echo 'options vivid node_types=0x101 vid_cap_nr=0 vid_out_nr=1 num_inputs=1 input_types=3 num_outputs=1' \
+  'output_types=1 ccs_cap_mode=0 ccs_out_mode=0 no_error_inj=1' >>etc/modprobe.d/board.conf
+mkdir -p usr/local/sbin
+cat >usr/local/sbin/camera-mode <<'SCRIPT'
+#!/bin/sh
+# camera-mode NODE: pictures of 768 x 576, 27 a second, and those of its other end instead of a test picture. The
+# driver takes fewer pixels per second from neither end.
+v4l2-ctl -d "$1" --set-dv-bt-timings cvt,width=768,height=576,fps=28
+case $1 in
+  /dev/video0) v4l2-ctl -d "$1" -c loop_video=1,osd_text_mode=2 ;;
+  *) v4l2-ctl -d "$1" --set-fmt-video-out=pixelformat=YU12 ;;
+esac
+SCRIPT
+chmod 755 usr/local/sbin/camera-mode
+echo 'ACTION=="add", SUBSYSTEM=="video4linux", ATTR{name}=="vivid-000-vid-*", PROGRAM="/usr/local/sbin/camera-mode %N"' \
+  >etc/udev/rules.d/90-camera.rules
 # What an emulated processor says it has, and tests itself with at every start.
 printf 'blacklist %s\n' aesni_intel ghash_clmulni_intel sha512_ssse3 crct10dif_pclmul crc32_pclmul \
   pcspkr edac_mce_amd kvm_amd >>etc/modprobe.d/board.conf
+# The emulator does not gather as NumPy's code for newer processors wants it: without that code it neither crashes
+# nor miscounts.
+mkdir -p etc/systemd/system/ivories.service.d
+printf '%s\n' '[Service]' Environment=NPY_DISABLE_CPU_FEATURES=X86_V3 >etc/systemd/system/ivories.service.d/emulated.conf
 # The first account of a Pi: no password, and sudo.
 chroot . useradd --create-home --shell /bin/bash pi
 echo 'pi ALL=(ALL) NOPASSWD: ALL' >etc/sudoers.d/pi
@@ -82,7 +106,7 @@ chroot . systemctl -q enable answers.service
 sed -i '/pam_systemd\|pam_motd\|pam_mail\|pam_lastlog/d' etc/pam.d/sshd etc/pam.d/common-session
 HOOK
 
-include="linux-image-amd64 systemd-sysv udev kmod openssh-server alsa-utils mosquitto mosquitto-clients procps $asked"
+include="linux-image-amd64 systemd-sysv udev kmod openssh-server alsa-utils v4l-utils mosquitto mosquitto-clients procps $asked"
 echo "building the machine's disk: Debian $suite with $(echo "$include" | wc -w) packages and what they need"
 KEY=$work/key.pub mmdebstrap --quiet --variant=minbase \
   --include="$(echo "$include" | tr -s ' ' ,)" \

@@ -6,7 +6,8 @@ Runs as root inside the machine, whose USB host sees the gadget as a MIDI keyboa
 
 Without ``strike`` it plays the take once. Else it plays it over and over, waits until a note sounds, strikes
 (a shell command, ``{pid}`` being the service's main process), repairs, and waits until new notes come. At the
-end the music stops, and what still sounds is stuck. The report is JSON on standard output.
+end the music stops, and what still sounds is stuck. With ``begin`` and ``end``, shell commands, somebody else
+plays in between, for ``seconds`` where nothing is struck. The report is JSON on standard output.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from port_receiver import Receiver  # put beside this file
 
 SPEAKER = "plughw:CARD=Loopback,DEV=0"
 SETTLE_S = 4.0  # after the end of the music: the longest echo of a note
+QUIET_S = 1.5  # without a note sounding: the end of all echoes
 PATIENCE_S = 150.0
 NEW_NOTES = 3  # that show that the music goes on
 
@@ -72,13 +74,21 @@ class Laptop:
         while not condition():
             if time.monotonic() > begin + patience_s:
                 return None
-            self.listen(0.005)
+            self.listen(0.02)
         return round(time.monotonic() - begin, 3)
 
     def wait(self, seconds):
         """Listen for so long."""
         end = time.monotonic() + seconds
         self.until(lambda: time.monotonic() >= end)
+
+    def fall_silent(self):
+        """Listen until no note has sounded for a while; what never ends is not waited for."""
+        begin = sounded = time.monotonic()
+        while begin + SETTLE_S > (now := time.monotonic()) and now < sounded + QUIET_S:
+            self.listen(0.02)
+            if self.receiver.sounding:
+                sounded = time.monotonic()
 
     @property
     def open(self):
@@ -102,6 +112,7 @@ class Player:
     """Plays a take into the sound card, once or until stopped."""
 
     def __init__(self, take, again):
+        self.began = time.monotonic()
         one = f"aplay -q -D {SPEAKER} {take}"
         self._shell = subprocess.Popen(
             ["sh", "-c", f"while :; do {one} || exit; done" if again else f"exec {one}"],
@@ -121,6 +132,22 @@ class Player:
         self._shell.wait()
 
 
+class Performance:
+    """Somebody else plays, who has to be told when to begin and when to end."""
+
+    def __init__(self, begin, end, seconds):
+        self._end, self._seconds = end, seconds
+        self.began = time.monotonic()
+        subprocess.run(begin, shell=True, check=True)
+
+    def ended(self):
+        return time.monotonic() > self.began + self._seconds
+
+    def stop(self):
+        """Tell him."""
+        subprocess.run(self._end, shell=True, check=True)
+
+
 def strike(laptop, plan, report):
     """Do the damage while a note sounds; note in ``report`` what became of it."""
     pid = subprocess.run(
@@ -137,6 +164,9 @@ def strike(laptop, plan, report):
     report["ended_after_s"] = laptop.until(
         lambda: held <= laptop.receiver.ended, plan.get("repair_after_s", PATIENCE_S)
     )
+    count = len(laptop.onsets)
+    laptop.wait(plan.get("meanwhile_s", 0))
+    report["meanwhile"] = len(laptop.onsets) - count
     if "repair" in plan:
         subprocess.run(plan["repair"], shell=True, stdout=sys.stderr, check=True)
         if report["ended_after_s"] is None:
@@ -151,8 +181,10 @@ def main():
     plan = json.loads(sys.argv[1])
     laptop, report = Laptop(), {}
     report["open_after_s"] = laptop.until(lambda: laptop.open, 60)
-    player = Player(plan["take"], again="strike" in plan)
-    begin = time.monotonic()
+    if "begin" in plan:
+        player = Performance(plan["begin"], plan["end"], plan["seconds"])
+    else:
+        player = Player(plan["take"], again="strike" in plan)
     try:
         if "strike" in plan:
             strike(laptop, plan, report)
@@ -160,10 +192,10 @@ def main():
             laptop.until(player.ended)
     finally:
         player.stop()
-    laptop.wait(SETTLE_S)
+    laptop.fall_silent()
     receiver = laptop.receiver
     report |= {
-        "onsets": [(round(s - begin, 3), pitch) for s, pitch in laptop.onsets],
+        "onsets": [(round(s - player.began, 3), pitch) for s, pitch in laptop.onsets],
         "stuck": sorted(receiver.sounding), "pedal": receiver.pedal, "torn": receiver.torn,
         "plugged": laptop.plugged,
     }  # fmt: skip

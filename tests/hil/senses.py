@@ -1,0 +1,140 @@
+"""A camera besides the microphone: the take is seen and heard, and the ear goes on while the eye is gone."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hil.conftest import SETTINGS, settings_text
+from hil.piano import TOOLS, tell, write_film
+from ivories.notes import NOTE_DTYPE, read_notes
+from ivories.resources import bundled_take
+from ivories.scoring import score_notes
+
+CAMERA = "/dev/video0"
+POSITION = "/var/lib/ivories/calibration.json"
+SIZE = 768, 576
+# Every second picture, and none for takes: both senses are all that an emulated processor can do.
+SEEN = {"source": "auto", "width": SIZE[0], "height": SIZE[1], "fps": 15}
+RECORDED = {"video": False}
+RETURN_S = 2.0
+MEANWHILE_S = 3.0
+BOTH, EYE_ALONE = 0.8, 0.5  # onset F1, within 0.1 s after the same delay for all
+AHEAD = 3  # notes that are told before they sound; who only hears needs 20 ms and more
+VIVID = "/sys/bus/platform/drivers/vivid"
+JOURNAL = "sudo journalctl -u ivories -b --no-pager -o short-unix"
+
+
+@pytest.fixture(scope="session")
+def film(work):
+    """The pictures of the take; the machine has them as a disk, being too many to send."""
+    return write_film(work / "take.yuv", *SIZE)
+
+
+@pytest.fixture(scope="session")
+def stage(piano):
+    """The piano with a pianist who can be seen, but nothing to see him with yet."""
+    guest = piano.guest
+    guest.put(Path(__file__).with_name("performer.py"), f"{TOOLS}/performer.py")
+    guest.put(
+        settings_text(SETTINGS | {"video": SEEN, "recorder": RECORDED}).encode(), "/etc/ivories/ivories.toml"
+    )
+    guest.run("echo rest | sudo tee /run/performer")
+    guest.run(f"sudo systemd-run -q --unit=performer python3 {TOOLS}/performer.py {piano.take} /dev/vdb")
+    guest.run("sudo systemctl restart ivories")
+    piano.settle()
+    return piano
+
+
+def perform(piano, word, seconds=14.5, **plan):
+    """Let the pianist play, or a part of it; return the laptop's report."""
+    report = piano.laptop(
+        begin=f"echo {word} >/run/performer", end="echo rest >/run/performer", seconds=seconds, **plan
+    )
+    assert (report["stuck"], report["pedal"], report["torn"]) == ([], 0, 0)
+    assert report["plugged"] == 1
+    return report
+
+
+def f1(report, seconds=14.0):
+    """Return the onset F1 of what arrived over USB against what was played, whatever the common delay is."""
+    truth = read_notes(bundled_take().with_suffix(".mid"))
+    truth = truth[truth["onset_s"] < seconds]
+    onsets = np.array([(s, s + 0.1, pitch, 64) for s, pitch in report["onsets"]], NOTE_DTYPE)
+    onsets = onsets[onsets["onset_s"] < seconds + 0.3]
+    delays = np.arange(-0.2, 0.5, 0.01)
+    return max(score_notes(truth, _earlier(onsets, delay), 0.1).f1 for delay in delays)
+
+
+def _earlier(notes, seconds):
+    moved = notes.copy()
+    for name in ("onset_s", "offset_s"):
+        moved[name] -= seconds
+    return moved
+
+
+def said(piano, words):
+    """Return when the service last said ``words``, seconds since 1970."""
+    lines = [line for line in piano.guest.run(JOURNAL).splitlines() if words in line]
+    assert lines, f"it never said: {words}"
+    return float(lines[-1].split()[0])
+
+
+def plugged_in(piano):
+    """Return when the camera could last be opened again, seconds since 1970."""
+    return float(piano.guest.run(f"stat -c %.9Z {CAMERA}"))
+
+
+def process(piano):
+    return piano.guest.run("sudo systemctl show ivories -p MainPID -p NRestarts")
+
+
+def test_a_camera_plugged_in_later_is_used_and_finds_the_keyboard(stage):
+    status = stage.guest.run("sudo systemctl show ivories -p StatusText --value")
+    assert status.startswith("playing; camera: no camera"), status
+    before = process(stage)
+    stage.guest.run("sudo modprobe vivid && sudo udevadm settle")
+    stage.guest.wait_for(f"sudo test -e {POSITION}", 60)
+    late_s = said(stage, f"camera: V4L2 {CAMERA}") - plugged_in(stage)
+    tell(f"opened {late_s:.2f} s after it was plugged in")
+    assert late_s <= RETURN_S
+    assert process(stage) == before
+    shown = stage.guest.run("sudo -u ivories ivories doctor")
+    assert re.search(r"keyboard position .* ok .*768x576", shown), shown
+
+
+def test_the_take_is_seen_and_heard(stage):
+    guest = stage.guest
+    guest.run(
+        "nohup mosquitto_sub -h localhost -t 'ivories/piano/note' >/tmp/notes 2>/dev/null </dev/null & echo"
+    )
+    report = perform(stage, "play")
+    guest.run("pkill mosquitto_sub || true")
+    notes = [json.loads(line) for line in guest.run("cat /tmp/notes").splitlines()]
+    ahead = sum(note["decided_s"] < note["t_s"] for note in notes if note["kind"] == "onset")
+    tell(f"{len(report['onsets'])} onsets over USB, F1 {f1(report):.3f}, {ahead} told ahead of their sound")
+    assert f1(report) >= BOTH
+    assert ahead >= AHEAD
+
+
+def test_a_camera_pulled_out_leaves_the_ear_and_is_used_again(stage):
+    before = process(stage)
+    report = perform(
+        stage, "play", strike=f"echo vivid.0 > {VIVID}/unbind", strike_after_s=2,
+        repair=f"echo vivid.0 > {VIVID}/bind; udevadm settle", repair_after_s=2, meanwhile_s=MEANWHILE_S,
+    )  # fmt: skip
+    stage.guest.wait_for(f"{JOURNAL} | grep -q 'camera {CAMERA} is back'", 30)
+    late_s = said(stage, f"camera {CAMERA} is back") - plugged_in(stage)
+    tell(f"{report['meanwhile']} notes by ear alone; back {late_s:.2f} s after it was plugged in")
+    assert report["meanwhile"] >= 3
+    assert report["back_after_s"] is not None
+    assert late_s <= RETURN_S
+    assert process(stage) == before
+
+
+def test_what_is_only_seen_is_played(stage):
+    report = perform(stage, "film", 9.5)
+    tell(f"{len(report['onsets'])} onsets over USB by eye alone, F1 {f1(report, 9):.3f}")
+    assert f1(report, 9) >= EYE_ALONE
