@@ -49,7 +49,7 @@ class Piano:
 
     def settle(self):
         """Wait until the service plays."""
-        return self.guest.wait_for("systemctl is-active --quiet ivories.service")
+        return self.guest.wait_for("sudo systemctl is-active --quiet ivories.service")
 
 
 def tell(what):
