@@ -12,7 +12,7 @@ from ivories_training.experiment import read
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of the audio network; the defaults are the shipped one."""
+    """Sizes of the audio network; the shipped one is deeper (``configs/audio.toml``)."""
 
     context: int = 3
     """Hops seen by the first convolution"""
