@@ -35,7 +35,7 @@ def test_a_key_must_be_surer_where_its_octave_is_surer_still(apart) -> None:
 
 
 def test_keys_that_are_sure_alike_lose_nothing_and_none_loses_more_than_the_most() -> None:
-    off = taken_off(OctaveDoubt(margin=0.0), sure(0, {40: 6.0, 52: 6.0, 28: -3.0, 64: 0.0}))
+    off = taken_off(OctaveDoubt(share=0.5, margin=0.0), sure(0, {40: 6.0, 52: 6.0, 28: -3.0, 64: 0.0}))
     assert not off[:, [40, 52]].any()
     np.testing.assert_allclose(off[:, [28, 64]], 3.0, rtol=1e-6)
     assert taken_off(OctaveDoubt(), sure(0, {40: 30.0}))[:, 52].max() == pytest.approx(MOST)
