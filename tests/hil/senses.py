@@ -19,6 +19,7 @@ SIZE = 768, 576
 # Every second picture, and none for takes: both senses are all that an emulated processor can do.
 SEEN = {"source": "auto", "width": SIZE[0], "height": SIZE[1], "fps": 15}
 RECORDED = {"video": False}
+DECIDED = {"dynamics": "early"}  # else notes that are seen wait for their sound
 RETURN_S = 2.0
 MEANWHILE_S = 3.0
 BOTH, EYE_ALONE = 0.8, 0.5  # onset F1, within 0.1 s after the same delay for all
@@ -38,9 +39,8 @@ def stage(piano):
     """The piano with a pianist who can be seen, but nothing to see him with yet."""
     guest = piano.guest
     guest.put(Path(__file__).with_name("performer.py"), f"{TOOLS}/performer.py")
-    guest.put(
-        settings_text(SETTINGS | {"video": SEEN, "recorder": RECORDED}).encode(), "/etc/ivories/ivories.toml"
-    )
+    settings = SETTINGS | {"video": SEEN, "recorder": RECORDED, "decoding": DECIDED}
+    guest.put(settings_text(settings).encode(), "/etc/ivories/ivories.toml")
     guest.run("echo rest | sudo tee /run/performer")
     guest.run(f"sudo systemd-run -q --unit=performer python3 {TOOLS}/performer.py {piano.take} /dev/vdb")
     guest.run("sudo systemctl restart ivories")
