@@ -31,7 +31,7 @@ _A_PIANO: Final = (0.02, 0.2)  # probability that it is one: what is heard tells
 
 
 def _ramp(value: float, zero_at: float, one_at: float) -> float:
-    return float(np.clip((value - zero_at) / (one_at - zero_at), 0, 1))
+    return min(max((value - zero_at) / (one_at - zero_at), 0.0), 1.0)
 
 
 def piano_weight(evidence: KeyEvidence) -> float:
@@ -124,7 +124,7 @@ class Agreement:
             self.alive += float(np.log(self.rate / _BY_CHANCE))
         else:
             self.alive += float(np.log((1 - self.rate) / (1 - _BY_CHANCE)))
-        self.alive = float(np.clip(self.alive, -_ALIVE / 2, _ALIVE))
+        self.alive = min(max(self.alive, -_ALIVE / 2), _ALIVE)
         learning = self.weight / _RECORD
         self.rate = float(np.clip(self.rate + learning * (confirmed - self.rate), *_RATES))
 

@@ -243,10 +243,13 @@ class Tracker:
         index = np.arange(bins.start, bins.stop)[:, None]
         # Nothing before a key's last onset either: evidence of the one before it is still on the grid.
         margin[index - self._last_bin[None] <= self._refractory] = -np.inf
+        keys = np.flatnonzero((margin >= 0).any(axis=0))
+        if not len(keys):
+            return []
         heard = self._stage(Origin.AUDIO, bins) > 0
         seen = (self._grid.of(Origin.VIDEO, bins) != 0).any(axis=0) & self._both
         events: list[NoteEvent] = []
-        for key in np.flatnonzero((margin >= 0).any(axis=0)):
+        for key in keys:
             sure = margin[:, key] >= 0
             eye_first = self._both and not sure[heard].any()
             told = log_odds[:, key]
