@@ -67,8 +67,9 @@ class AudioPath:
         for spectrum in spectra:
             with self._times.measure("audio network"):
                 judged = self._model.push(spectrum)
-            guarded = self._guard.enter(spectrum, self._loudness.enter(spectrum, judged))
-            evidence += self._octaves.enter(guarded)
+            with self._times.measure("loudness and doubts"):
+                guarded = self._guard.enter(spectrum, self._loudness.enter(spectrum, judged))
+                evidence += self._octaves.enter(guarded)
         return _weighted(evidence, weight)
 
     def reset(self) -> None:
