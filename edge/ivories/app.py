@@ -11,7 +11,7 @@ from ivories.config import Config, Dynamics, Policy
 from ivories.errors import ModelError
 from ivories.fusion.key_prior import KeyPriorConfig
 from ivories.fusion.touch import TouchScale
-from ivories.fusion.tracker import Tracker, TrackerSettings
+from ivories.fusion.tracker import FAITHFUL_MS, Tracker, TrackerSettings
 from ivories.inference.base import Runtime
 from ivories.inference.manifest import Manifest, check, load_manifest
 from ivories.inference.resolver import open_runtime
@@ -27,8 +27,6 @@ _log = logging.getLogger(__name__)
 
 # Where a sensor's model names no thresholds: its evidence never commits a note on its own.
 _NEVER = 1e9
-# How long a note waits for its sound: hardly anything is known of its velocity before; and all are alike.
-_FAITHFUL_MS = 26.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +148,8 @@ class Application:
             minimum_duration_ms=decoding.minimum_duration_ms,
             retract=decoding.retract,
             pedal=decoding.pedal,
-            wait_ms=_FAITHFUL_MS if slow else 0.0,
-            quick_wait_ms=_FAITHFUL_MS if dynamics == "faithful" else 0.0,
+            wait_ms=FAITHFUL_MS if slow else 0.0,
+            quick_wait_ms=FAITHFUL_MS if dynamics == "faithful" else 0.0,
             key_prior=self._key_prior(),
         )
 

@@ -7,7 +7,7 @@ start their clock at 0 for the first sample or frame, so offline and live runs l
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,10 @@ class RectifiedStrip:
     """Which keyboard position this strip was cut with"""
     visible: Bool
     """(K,) False where the key lies outside the picture or is covered"""
+
+
+ONSET_PRIOR: Final = -6.0
+"""Log-odds of an onset of a given key in a given 10 ms, before any evidence: about 20 notes per second"""
 
 
 class Origin(StrEnum):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from damage import edited, told
 from ivories.config import load_config, parse_config
 from ivories.errors import CalibrationError, ConfigError, ModelError
 from ivories.inference.manifest import check, load_manifest
@@ -33,29 +34,10 @@ EDITS = st.lists(
 )
 
 
-def edited(content, edits):
-    """Return ``content`` with some bytes taken out and others put in, at these parts of its length."""
-    for where, taken, put in edits:
-        place = round(where * len(content))
-        content = content[:place] + put + content[place + taken :]
-    return content
-
-
 @pytest.fixture(scope="module")
 def file():
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / "file"
-
-
-def told(read, file, content, error):
-    """Let ``read`` have ``content``; what it says must be of this kind and name the file."""
-    file.write_bytes(content)
-    said = str(file)
-    try:
-        read(file)
-    except error as sentence:
-        said = str(sentence)
-    assert str(file) in said
 
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()) | TOUCHES)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from ivories.audio.octaves import MOST, OCTAVES, OctaveDoubt
-from ivories.audio.voice_guard import ONSET_PRIOR
-from ivories.datatypes import NoteKind
+from ivories.datatypes import ONSET_PRIOR, NoteKind
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.keyboard import KEYS
 from support import audio_evidence

@@ -15,6 +15,7 @@ from ivories.report import decision_delays, notes_of_events
 from ivories.scoring import score_notes
 from ivories_training import columns
 from ivories_training.scenes import Scene
+from ivories_training.thresholds import follow
 
 WAYS = ("audio", "video", "both")
 
@@ -48,9 +49,7 @@ def play(scene: Scene, way: str, settings: TrackerSettings, touch: TouchScale | 
         scene.merged() if way == "both" else scene.heard if way == "audio" else scene.seen
     )
     tracker = Tracker(settings, touch=touch)
-    events = [event for one in evidence for event in tracker.push(one)]
-    events += tracker.release_all(evidence[-1].t_ns)
-    return Played(scene.truth, events, tracker.touch)
+    return Played(scene.truth, follow(evidence, tracker), tracker.touch)
 
 
 def in_turn(found: Sequence[Scene], way: str, settings: TrackerSettings) -> Iterator[Played]:

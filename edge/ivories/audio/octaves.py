@@ -6,7 +6,8 @@ away, it has to be surer of this one, too, by a share of the difference. Keys st
 hardly touched: of both the ear is sure. How loud the partials are that the two do not share says nothing
 that the network has not heard itself.
 
-The numbers come from ``ivories-train audio octaves``: they depend on networks as far as these err.
+The numbers were chosen on validation pieces, which ``ivories-train audio octaves`` scores by some settings:
+they depend on networks as far as these err.
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from ivories.audio.voice_guard import ONSET_PRIOR
 from ivories.clock import MILLISECOND
-from ivories.datatypes import Float32, KeyEvidence, read_only
+from ivories.datatypes import ONSET_PRIOR, Float32, KeyEvidence, read_only
 from ivories.keyboard import KEYS
 
 OCTAVES: Final = (-24, -12, 12, 24)

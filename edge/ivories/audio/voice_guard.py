@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from ivories.audio.spec import FrontEndSpec
-from ivories.datatypes import Float32, KeyEvidence, Spectrum, read_only
+from ivories.datatypes import ONSET_PRIOR, Float32, KeyEvidence, Spectrum, read_only
 
 FEATURES: Final = ("glide", "stay", "swell", "height", "rise", "onsets", "doubt")
 TIMES: Final = (15, 50)
@@ -35,8 +35,6 @@ LEAST: Final = -8.0
 """Log-probability below which it never falls: the ear's surest notes pass all the same"""
 COLD: Final = -3.5
 """The highest while the longest window is not yet full, after a start or a gap: what begins then is sound"""
-ONSET_PRIOR: Final = -6.0
-"""Log-odds of an onset of a given key, as the tracker's"""
 
 _GLIDE_HOPS: Final = 10
 _GLIDE_BANDS: Final = 3

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ivories.clock import MILLISECOND, SECOND
 from ivories.datatypes import (
+    ONSET_PRIOR,
     Float32,
     KeyEvidence,
     KeyPosterior,
@@ -32,7 +33,6 @@ from ivories.fusion.skew import CONFIDENT, SkewEstimator
 from ivories.fusion.touch import Touch, TouchScale
 from ivories.keyboard import KEYS
 
-_ONSET_PRIOR: Final = -6.0  # log-odds of an onset of a given key in a given 10 ms: about 20 notes per second
 # Where both sensors are for an onset, the weaker one's first log-odds count for nothing, since they err
 # together more often than independence says. What an eye needs on top to go first is less with a quick
 # camera, which sees a stroke in several frames. All were found on validation scenes.
@@ -52,6 +52,8 @@ _HOLD_NS: Final = 80 * MILLISECOND  # the frame evidence needs this long to foll
 _WATCHED_HOLD_NS: Final = 20 * MILLISECOND  # that of an eye
 _LATE_SIGHT_NS: Final = 25 * MILLISECOND  # so long after a release an eye is sure of it
 _SILENT_NS: Final = 200 * MILLISECOND  # a sensor that says nothing for so long is gone, or stands still
+FAITHFUL_MS: Final = 26.0
+"""For so much of its sound a note waits, where notes do: hardly anything is known of its velocity before"""
 
 
 class TrackerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,7 +70,7 @@ class TrackerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Take a note back when the last horizon finds that it never was."""
     pedal: bool = True
     """Send the sustain pedal."""
-    wait_ms: float = 26.0
+    wait_ms: float = FAITHFUL_MS
     """Where eye and ear both judge a key, its notes wait for so much of their sound, however sure they are
     before: for their velocity, and because one plays with equally late notes more easily than with early ones
     and late ones."""
@@ -199,10 +201,8 @@ class Tracker:
         """Whether the camera is so quick that it sees a stroke in several frames."""
         return self._frame_ns <= _QUICK_NS
 
-    def _thresholds(self, bins: range) -> NDArray[np.float32]:
-        """(n,) log-odds to pass, infinite where no sensor has judged."""
-        audio = self._stage(Origin.AUDIO, bins)
-        video = self._stage(Origin.VIDEO, bins)
+    def _thresholds(self, audio: NDArray[np.int8], video: NDArray[np.int8]) -> NDArray[np.float32]:
+        """(n,) log-odds to pass, by the (n,) stages of both sensors; infinite where neither has judged."""
         never = (np.inf,)
         by_ear = np.array(never + self._settings.audio_thresholds, np.float32)[audio]
         by_eye = np.array(never + self._settings.video_thresholds, np.float32)[video]
@@ -214,13 +214,13 @@ class Tracker:
         """(n,) horizons of ``origin`` that have judged each bin; a dead sensor's word is none."""
         return self._grid.stage(origin, bins) * np.int8(self._health.weights[origin] > 0)
 
-    def _log_odds(self, bins: range, t_ns: int) -> Float32:
-        """(n, K) posterior log-odds of an onset."""
+    def _log_odds(self, bins: range, audio: NDArray[np.int8], t_ns: int) -> Float32:
+        """(n, K) posterior log-odds of an onset; ``audio``: the (n,) stages of the ear."""
         told = self._grid.judged(bins, self._health.weights, self._eye.blind if self._both else None)
         ear, eye = told[Origin.AUDIO], told[Origin.VIDEO]
-        log_odds = ear + eye + np.float32(_ONSET_PRIOR)
+        log_odds = ear + eye + np.float32(ONSET_PRIOR)
         if self._both:
-            stage = np.minimum(self._stage(Origin.AUDIO, bins), len(_SHARED_ERRORS) - 1)
+            stage = np.minimum(audio, len(_SHARED_ERRORS) - 1)
             log_odds -= np.clip(np.minimum(ear, eye), 0, _SHARED_ERRORS[stage][:, None])
         return log_odds if self._key_prior is None else log_odds + self._key_prior.bias(t_ns)
 
@@ -238,15 +238,16 @@ class Tracker:
         bins = self._grid.clip(range(bins.start - _PEAK_BINS, bins.stop + _PEAK_BINS))
         if not bins:
             return []
-        log_odds = self._log_odds(bins, t_ns) - self._held_back(t_ns)
-        margin = log_odds - self._thresholds(bins)[:, None]
+        audio, video = self._stage(Origin.AUDIO, bins), self._stage(Origin.VIDEO, bins)
+        log_odds = self._log_odds(bins, audio, t_ns) - self._held_back(t_ns)
+        margin = log_odds - self._thresholds(audio, video)[:, None]
         index = np.arange(bins.start, bins.stop)[:, None]
         # Nothing before a key's last onset either: evidence of the one before it is still on the grid.
         margin[index - self._last_bin[None] <= self._refractory] = -np.inf
         keys = np.flatnonzero((margin >= 0).any(axis=0))
         if not len(keys):
             return []
-        heard = self._stage(Origin.AUDIO, bins) > 0
+        heard = audio > 0
         seen = (self._grid.of(Origin.VIDEO, bins) != 0).any(axis=0) & self._both
         events: list[NoteEvent] = []
         for key in keys:
@@ -291,12 +292,13 @@ class Tracker:
         last_stage = len(self._settings.audio_thresholds)
         for key, (time_bin, eye_first) in list(self._on_probation.items()):
             bins = self._grid.clip(range(time_bin - _PEAK_BINS, time_bin + _PEAK_BINS + 1))
-            if len(bins) <= 2 * _PEAK_BINS or self._stage(Origin.AUDIO, bins).min() < last_stage:
+            audio = self._stage(Origin.AUDIO, bins)
+            if len(bins) <= 2 * _PEAK_BINS or audio.min() < last_stage:
                 if t_ns - time_bin * BIN_NS > SECOND // 2:
                     del self._on_probation[key]  # no ear has judged it: the eye's word stands
                 continue
             del self._on_probation[key]
-            best = float(self._log_odds(bins, t_ns)[:, key].max())
+            best = float(self._log_odds(bins, audio, t_ns)[:, key].max())
             doubtful = best < self._settings.audio_thresholds[-1] - _DOUBT
             if eye_first:
                 self._eye.judge_early(taken_back=doubtful)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ivories.audio.octaves import OCTAVES
 from ivories.keyboard import KEYS
 from ivories_training.performances import Performance
 
@@ -18,7 +19,6 @@ REPEAT_S = 0.4
 """An onset within this time of the last on its key is a repeat"""
 HARD = 2.0
 """Weight of what is heard worst: an onset soon after its key's last, silence an octave or two beside one"""
-OCTAVES = (-24, -12, 12, 24)
 Float32 = NDArray[np.float32]
 
 

@@ -4,13 +4,14 @@ Right notes are mir_eval's (``ivories.scoring``). Scores of several takes are po
 notes. Delays run from the acoustic onset to the moment at which the tracker was sure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ivories.audio.octaves import OCTAVES
 from ivories.keyboard import KEYS, LOWEST_PITCH
 from ivories_training.audio.judged import (
     Judged,
@@ -22,13 +23,14 @@ from ivories_training.audio.judged import (
     struck_with,
     velocity_r,
 )
-from ivories_training.audio.labels import OCTAVES, REPEAT_S
+from ivories_training.audio.labels import REPEAT_S
 
 CELL_S: Final = 0.01
 """Length of a frame where frames are counted"""
 CHORD: Final = 5
 """Notes struck together that make a large chord"""
 _NEAR_S: Final = 0.05
+Pitches = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -135,27 +137,25 @@ def _repeats(truth: Notes) -> NDArray[np.bool_]:
 
 
 def _octave_share(judged: Sequence[Judged]) -> float:
-    false = octaves = 0
-    for j in judged:
-        wrong = j.found[~np.isin(np.arange(len(j.found)), j.right[:, 1])]
-        false += len(wrong)
-        for note in wrong:
-            near = j.truth["pitch"][np.abs(j.truth["onset_s"] - note["onset_s"]) < _NEAR_S]
-            octaves += bool(np.isin(near - note["pitch"], OCTAVES).any())
-    return share(octaves, false)
+    octaves = [bool(np.isin(near - pitch, OCTAVES).any()) for near, pitch, _ in _false_notes(judged)]
+    return share(sum(octaves), len(octaves))
 
 
 def octave_share_by_chance(judged: Sequence[Judged]) -> float:
     """Return the octave share to expect if false notes had any of the pitches told in their take."""
-    false, octaves = 0, 0.0
+    octaves = []
+    for near, _, told in _false_notes(judged):
+        away = near[:, np.newaxis].astype(int) - told
+        octaves.append(float(np.isin(away, OCTAVES).any(axis=0).mean()))
+    return share(sum(octaves), len(octaves))
+
+
+def _false_notes(judged: Sequence[Judged]) -> Iterator[tuple[Pitches, np.integer[Any], Pitches]]:
+    """Yield of every false note: pitches struck at the time, its own, and all that are told in its take."""
     for j in judged:
-        wrong = j.found[~np.isin(np.arange(len(j.found)), j.right[:, 1])]
-        false += len(wrong)
-        for note in wrong:
+        for note in j.found[~np.isin(np.arange(len(j.found)), j.right[:, 1])]:
             near = j.truth["pitch"][np.abs(j.truth["onset_s"] - note["onset_s"]) < _NEAR_S]
-            away = near[:, np.newaxis].astype(int) - j.found["pitch"]
-            octaves += float(np.isin(away, OCTAVES).any(axis=0).mean())
-    return share(octaves, false)
+            yield near, note["pitch"], j.found["pitch"]
 
 
 def _frame_f1(judged: Sequence[Judged]) -> float:

@@ -29,7 +29,7 @@ from ivories_training.audio.takes import Take
 
 IMAGINED: Final = (1000, 1001, 1002)
 """Pianos imagined for this: training imagines those from 0 on"""
-TRIED: Final = ((0.0, 0.0), (0.5, 2.0), (0.5, 1.0), (0.5, 0.5), (0.5, 0.0), (0.5, -1.0))
+TRIED: Final = ((0.0, 0.0), (0.5, 2.0), (0.5, 1.0), (0.5, 0.5), (0.75, 0.5), (0.5, 0.0), (0.5, -1.0))
 """Share and margin, from mild to stern; the first doubts nothing"""
 PRICE: Final = 0.0025
 """Onset F1 that fewer octaves may cost"""

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ivories.audio.voice_guard import FEATURES, ONSET_PRIOR, TIMES, Memory, VoiceGuard
-from ivories.datatypes import KeyEvidence, Spectrum
+from ivories.audio.voice_guard import FEATURES, TIMES, Memory, VoiceGuard
+from ivories.datatypes import ONSET_PRIOR, KeyEvidence, Spectrum
 from ivories_training.audio.dataset import maker
 from ivories_training.audio.excerpts import NOTHING, PREROLL_S, ExcerptMaker
 from ivories_training.audio.labels import HOP_S
