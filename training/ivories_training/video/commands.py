@@ -128,6 +128,9 @@ def contact_sheet(
     out: Annotated[Path, typer.Argument(help="PNG to write.")],
     shards: Annotated[Path | None, typer.Option(help="Folder of shards to show strips of.")] = None,
     seed: Annotated[int, typer.Option(help="First scene to show whole, where no shards are named.")] = 0,
+    unusual: Annotated[
+        bool, typer.Option("--unusual", help="On instruments and in light that few rooms have.")
+    ] = False,
     video: Annotated[list[Path] | None, typer.Option(help="Filmed clips to stand beside them.")] = None,
 ) -> None:
     """Make one picture of what the network is shown."""
@@ -136,7 +139,7 @@ def contact_sheet(
     if shards is not None:
         sheet.strips(shards, out)
     else:
-        sheet.scenes(seed, out, video or [])
+        sheet.scenes(seed, out, video or [], unusual=unusual)
 
 
 @commands.command("render-take")

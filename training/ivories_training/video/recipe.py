@@ -11,6 +11,7 @@ from ivories_training.video.clips import Clip, Idle, random_clip
 from ivories_training.video.dataset import Music, render
 
 _FIRST_CLIP = {"train": 10_000, "validation": 20_000, "test": 30_000}
+_FIRST_UNUSUAL_CLIP = {split: first + 5_000 for split, first in _FIRST_CLIP.items()}
 _FIRST_IDLE_CLIP = {
     "test": {Idle.ACTING: 40_000, Idle.RESTING: 45_000},
     "validation": {Idle.ACTING: 50_000, Idle.RESTING: 55_000},
@@ -66,14 +67,16 @@ def unseen_clips(
     rate: float | None = None,
     *,
     held: bool = False,
+    unusual: bool = False,
 ) -> Iterator[Clip]:
     """Yield ``count`` clips of pieces of ``split``, in rooms that no training sequence shows.
 
-    ``held``: the device corrects the cameras' exposure; else they are left alone.
+    ``held``: the device corrects the cameras' exposure; else they are left alone. ``unusual``: on instruments
+    and in light that few rooms have.
     """
-    music = Music(performances, split)
-    for seed in range(_FIRST_CLIP[split], _FIRST_CLIP[split] + count):
-        yield random_clip(seed, music.piece(seed), seconds, rate, held=held)
+    music, first = Music(performances, split), (_FIRST_UNUSUAL_CLIP if unusual else _FIRST_CLIP)[split]
+    for seed in range(first, first + count):
+        yield random_clip(seed, music.piece(seed), seconds, rate, held=held, unusual=unusual)
 
 
 def idle_clips(

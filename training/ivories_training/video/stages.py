@@ -31,7 +31,9 @@ def export_video(config: VideoConfig, run: Path, models: Path, performances: Pat
     network = trained(config, run)
     wanted = config.render
     clips = list(unseen_clips(performances, "validation", wanted.clips, wanted.clip_s))
-    idle = idle_clips(performances, "validation", -(-wanted.clips // 4), wanted.clip_s)
+    few = -(-wanted.clips // 4)
+    clips += unseen_clips(performances, "validation", few, wanted.clip_s, unusual=True)
+    idle = idle_clips(performances, "validation", few, wanted.clip_s)
     clips += [clip for _, clip in idle]
     sources = ["rendered keyboards", "invented pieces"]
     if performances is not None:

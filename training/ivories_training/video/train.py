@@ -49,7 +49,7 @@ class RenderConfig:
     validation_shards: int = 6
     sequences: int = 32
     clips: int = 8
-    """validation clips for the thresholds; half as many again in which nobody presses"""
+    """validation clips for the thresholds; a quarter as many again of unusual rooms, half of idle hands"""
     clip_s: float = 10.0
 
 
