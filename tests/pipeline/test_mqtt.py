@@ -1,7 +1,10 @@
 """MQTT against a real broker: state for late comers, a broker that comes, goes and hangs, access by files."""
 
 import json
+import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -13,7 +16,9 @@ import pytest
 from ivories.errors import BackendError, ConfigError, SinkError
 from ivories.sinks.mqtt import embedded_broker
 from ivories.sinks.mqtt import queue as mqtt_queue
+from ivories.sinks.mqtt.access import Broker
 from ivories.sinks.mqtt.embedded_broker import HOST, start_broker
+from ivories.sinks.mqtt.link import MqttLink
 from ivories.sinks.mqtt.messages import keys_hex
 from ivories.sinks.mqtt.sink import MqttSink
 from mqtt_helpers import BROKERS, MOSQUITTO, Dashboard, answers, wait_for
@@ -173,6 +178,26 @@ def test_a_broker_killed_in_the_middle_gets_the_state_and_the_latest_notes(broke
         assert dashboard.latest("ivories/salon/info")
         assert sink.dropped == 0
         sink.close()
+
+
+def test_a_message_that_finds_the_connection_broken_only_costs_the_connection():
+    broker = Broker(host=HOST, port=embedded_broker._free_port(), username="", password="", tls=None,
+                    keepalive_s=60, protocol="3.1.1")  # fmt: skip
+    link = MqttLink(broker, client_id="salon", will=("salon", "gone"), on_message=print)
+    bell = os.eventfd(0)
+    with socket.create_server((broker.host, broker.port)) as listening:
+        link.step(bell, 0)
+        conversation, _ = listening.accept()
+        conversation.sendall(b"\x20\x02\x00\x00")  # welcome
+        wait_for(lambda: link.step(bell, 0.05) or link.connected)
+        conversation.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        conversation.close()
+        for _ in range(3):
+            link.publish("salon", "a note")  # the client library gives its socket up on the way
+        assert link.connected
+        link.step(bell, 0)
+        assert not link.connected
+        os.close(bell)
 
 
 def test_notes_that_waited_too_long_are_dropped_and_counted(opened, monkeypatch):

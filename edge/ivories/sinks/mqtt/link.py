@@ -155,6 +155,8 @@ class MqttLink:
 
     def _serve(self, client: Client, bell: int, timeout_s: float) -> None:
         sock: Any = client.socket()
+        if sock is None:
+            return  # a message found the connection broken
         events = select.POLLIN | (select.POLLOUT if client.want_write() else 0)
         happened = _poll({bell: select.POLLIN, sock.fileno(): events}, timeout_s)
         if happened.get(sock.fileno(), 0) & ~select.POLLOUT:
