@@ -33,7 +33,7 @@ class AudioSection(Section, frozen=True):
 
 class VideoSection(Section, frozen=True):
     source: Literal["auto", "picamera2", "v4l2", "file", "images", "synthetic", "off"] = "auto"
-    device: str = "/dev/video0"
+    device: str = "auto"
     width: int = 640
     height: int = 480
     fps: float = 60.0

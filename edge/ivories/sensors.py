@@ -3,17 +3,20 @@
 import errno
 import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ivories.backends import BACKENDS, FAKES, load
 from ivories.config import Config
 from ivories.devices import list_microphones
 from ivories.errors import BackendError, IvoriesError, SourceError
 from ivories.sources.base import AudioSource, VideoSource
+from ivories.sources.v4l2_nodes import FIRST, usb_cameras
 
 _log = logging.getLogger(__name__)
 _BOARD: Final = Path("/proc/device-tree/model")
+_Source = TypeVar("_Source")
 
 
 def open_microphone(config: Config) -> AudioSource:
@@ -44,17 +47,23 @@ def _first_microphone(period_ms: float) -> AudioSource:
     """
     source = load("audio", "alsa")
     cards = [name for name in list_microphones() if name.startswith("plughw:")]
+    opened: AudioSource = _first(
+        ["default", *cards], lambda device: source(device=device, period_ms=period_ms)
+    )
+    return opened
+
+
+def _first(devices: Iterable[str], open_one: Callable[[str], _Source]) -> _Source:
+    """Return what opens first; raises SourceError with all reasons, or at once for a device in use."""
     reasons = []
-    for device in ["default", *cards]:
+    for device in devices:
         try:
-            opened: AudioSource = source(device=device, period_ms=period_ms)
+            return open_one(device)
         except SourceError as error:
             if os.strerror(errno.EBUSY) in str(error):
                 raise
             reasons.append(str(error))
             _log.debug("%s", error)
-        else:
-            return opened
     raise SourceError("; ".join(dict.fromkeys(reasons)))
 
 
@@ -89,12 +98,19 @@ def _on_a_pi() -> bool:
         return False
 
 
+def _cameras(device: str) -> list[str]:
+    """Return the V4L2 nodes to try: ``device``, or for ``auto`` USB cameras before the very first."""
+    if device != "auto":
+        return [device]
+    return list(dict.fromkeys([*usb_cameras(), FIRST]))
+
+
 def _camera(config: Config, name: str) -> VideoSource:
     video = config.video
     source = load("video", name)
     size = {"width": video.width, "height": video.height, "fps": video.fps}
     if name == "v4l2":
-        opened: VideoSource = source(device=video.device, **size)
+        opened: VideoSource = _first(_cameras(video.device), lambda device: source(device=device, **size))
     elif name == "picamera2":
         opened = source(**size)
     elif name == "file":

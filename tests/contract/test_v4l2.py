@@ -17,11 +17,14 @@ from ivories.sources.v4l2 import V4l2Source
 
 CAMERA = Path(__file__).parents[1] / "data" / "v4l2" / "counting_camera.c"
 WATCH = """
-import json, os, sys, threading, time
+import json, os, pathlib, sys, threading, time
 from ivories.clock import now_ns
+from ivories.sources import v4l2_nodes
 from ivories.sources.v4l2 import V4l2Source
 device, word = sys.argv[1:3]
 fps, seconds, lost = map(float, sys.argv[3:])
+v4l2_nodes._NODES = pathlib.Path(device).parent
+v4l2_nodes._LISTED = v4l2_nodes._NODES / "listed"
 source = V4l2Source(device, 160, 120, fps)
 end = time.monotonic() + seconds
 frames = []
@@ -32,14 +35,20 @@ def trouble(content):
 def mend():
     mended.append(now_ns())
     trouble("")
+def move():
+    mended.append(now_ns())
+    os.remove(device)
+    (v4l2_nodes._LISTED / "video0").rename(v4l2_nodes._LISTED / "video3")
+    os.environ["IVORIES_TEST_CAMERA"] = str(v4l2_nodes._NODES / "video3")
+    (v4l2_nodes._NODES / "video3").touch()
 def closed():
     source.close()
 if word == "expose":
     threading.Timer(0.2, lambda: mended.append(source.correct_exposure(-1.0))).start()
     threading.Timer(0.3, lambda: mended.append(source.correct_exposure(-2.0))).start()
 elif word:
-    threading.Timer(0.3, trouble, [word]).start()
-    threading.Timer(0.3 + lost, mend).start()
+    threading.Timer(0.3, trouble, ["gone" if word == "moved" else word]).start()
+    threading.Timer(0.3 + lost, move if word == "moved" else mend).start()
 threading.Timer(seconds, closed).start()
 for frame in source:
     age_ns = now_ns() - frame.t_ns
@@ -66,6 +75,10 @@ def watch(library, tmp_path):
     """Return a function that watches the camera for some seconds and tells what was seen."""
     device, picture = tmp_path / "video0", tmp_path / "picture.jpg"
     device.write_text("")
+    kernel = tmp_path / "listed" / "video0"
+    kernel.mkdir(parents=True)
+    (kernel / "name").write_text("Counting camera\n")
+    (kernel / "index").write_text("0\n")
     cv2.imwrite(str(picture), np.full((120, 160), 77, np.uint8))
     environment = {
         "LD_PRELOAD": str(library),
@@ -121,13 +134,14 @@ def test_jpeg_is_taken_where_only_it_reaches_the_rate(watch):
     assert {frame[3] for frame in seen["frames"]} <= {76, 77, 78}
 
 
-@pytest.mark.parametrize(("trouble", "lost"), [("gone", 0.5), ("mute", 1.3)])
+@pytest.mark.parametrize(("trouble", "lost"), [("gone", 0.5), ("mute", 1.3), ("moved", 0.5)])
 def test_a_camera_that_is_lost_is_seen_again_within_two_seconds_of_its_return(watch, trouble, lost):
     seen = watch(30, lost + 1.2, trouble, lost)
     frames = seen["frames"]
     hole = max(range(1, len(frames)), key=lambda index: frames[index][1] - frames[index - 1][1])
     assert frames[hole][1] - frames[hole - 1][1] >= lost * 1e9
     assert frames[hole][1] - seen["mended"][0] < 2e9
+    assert ("video3" in seen["name"]) is (trouble == "moved")
     for before, after in pairwise(frames):
         assert after[0] > before[0]
         assert after[0] - before[0] == pytest.approx((after[1] - before[1]) * 30 / 1e9, abs=0.6)

@@ -1,9 +1,9 @@
-"""Which microphone ``auto`` takes: ALSA's default, or the first card that hears."""
+"""Which microphone and which camera ``auto`` takes: the default, or the first that opens."""
 
 import pytest
 
 from ivories import sensors
-from ivories.config import AudioSection, Config
+from ivories.config import AudioSection, Config, VideoSection
 from ivories.errors import BackendError, SourceError
 
 busy = ""
@@ -61,6 +61,30 @@ def test_a_device_that_is_named_is_the_only_one_tried(machine, source):
     with pytest.raises(SourceError, match="hw:7"):
         sensors.open_microphone(Config(audio=AudioSection(source=source, device="hw:7")))
     assert asked == ["hw:7"]
+
+
+@pytest.mark.parametrize(
+    ("device", "works", "tried"),
+    [
+        ("auto", "/dev/video4", ["/dev/video2", "/dev/video4"]),
+        ("auto", "/dev/video0", ["/dev/video2", "/dev/video4", "/dev/video0"]),
+        ("/dev/video0", "/dev/video0", ["/dev/video0"]),
+    ],
+)
+def test_usb_cameras_are_tried_before_the_first_node(monkeypatch, device, works, tried):
+    asked = []
+
+    def source(device, **_):
+        asked.append(device)
+        if device != works:
+            raise SourceError(f"camera {device} cannot be opened")
+        return device
+
+    monkeypatch.setattr(sensors, "usb_cameras", lambda: ["/dev/video2", "/dev/video4"])
+    monkeypatch.setattr(sensors, "load", lambda kind, name: source)
+    config = Config(video=VideoSection(source="v4l2", device=device))
+    assert sensors.open_camera(config) == works
+    assert asked == tried
 
 
 @pytest.mark.parametrize(("board", "told"), [("Raspberry Pi 5 Model B", True), ("A PC", False)])

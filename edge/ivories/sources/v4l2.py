@@ -17,6 +17,7 @@ from ivories.datatypes import VideoFrame, read_only
 from ivories.errors import SourceError
 from ivories.sources.container import reason, ticks_ns
 from ivories.sources.v4l2_exposure import V4l2Exposure
+from ivories.sources.v4l2_nodes import find_again, name_of
 from ivories.sources.video_file import luma_plane
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ FULL_RATE: Final = 0.9
 
 
 class V4l2Source:
-    """Frames of one camera.
+    """Frames of one camera, which may come back under another node's name when it was unplugged.
 
     Raw formats come first; if the camera reaches the rate asked for only in JPEG, as most do at 60 frames per
     second, JPEG is taken. Of a camera that knows higher rates only, every second or third frame is taken.
@@ -71,6 +72,7 @@ class V4l2Source:
                 self._prefer_jpeg()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SourceError(f"camera {device} cannot be opened: {reason(error)}") from error
+        self._name = name_of(device)
         stream = self._container.streams.video[0]
         self.width: int = stream.width
         self.height: int = stream.height
@@ -163,6 +165,7 @@ class V4l2Source:
 
     def _reopen(self) -> Any:
         self.attempts += 1
+        self._device = self._exposure.device = find_again(self._device, self._name)
         if not Path(self._device).exists():
             return None
         try:

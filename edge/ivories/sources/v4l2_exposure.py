@@ -40,7 +40,8 @@ class V4l2Exposure:
     """
 
     def __init__(self, device: str, fps: float) -> None:
-        self._device = device
+        self.device = device
+        """The camera's node; another one once it came back as that"""
         self._longest = max(1, int(1 / fps / _UNIT_S))
         self._was: dict[int, int] = {}  # control -> value before the first correction
         self.means = self._find()
@@ -53,7 +54,7 @@ class V4l2Exposure:
         if stops == 0:
             return self.restore()
         try:
-            with _Handle(self._device) as camera:
+            with _Handle(self.device) as camera:
                 if self.means == "bias":
                     self._bias(camera, stops)
                 else:
@@ -67,7 +68,7 @@ class V4l2Exposure:
         if not self._was:
             return True
         try:
-            with _Handle(self._device) as camera:
+            with _Handle(self.device) as camera:
                 for control, value in self._was.items():
                     if control != ABSOLUTE or self._was.get(AUTO) == MANUAL:  # else it is automatic again
                         camera.set(control, value)
@@ -78,7 +79,7 @@ class V4l2Exposure:
 
     def _find(self) -> str:
         try:
-            with _Handle(self._device) as camera:
+            with _Handle(self.device) as camera:
                 if camera.steps(BIAS):
                     return "bias"
                 if camera.range(AUTO) and camera.range(ABSOLUTE):
