@@ -60,10 +60,15 @@ def seen(notes, frames, visible=None):
 PLAYED = [(WHITE, 1.0, 1.5, 60), (BLACK, 2.0, 2.5, 110), (WHITE, 3.0, 3.5, 70)]
 
 
+def scores_of(made, evidence):
+    told = judge.told(evidence, THRESHOLDS)
+    return judge.score(made, told.notes, count(made, evidence, told.down))
+
+
 def test_a_good_eye_scores_one_and_is_told_early() -> None:
     made = clip(PLAYED)
     evidence = seen(PLAYED, len(made.t_ns))
-    scored = judge.score(made, evidence, judge.told(evidence, THRESHOLDS))
+    scored = scores_of(made, evidence)
     assert (scored.notes, scored.found, scored.f1_100ms, scored.network_frame_f1) == (3, 3, 1.0, 1.0)
     assert 0.95 < scored.frame_f1 < 1.0  # a frame early is a frame in which nothing was pressed yet
     assert scored.frame_rate == pytest.approx(30, abs=0.1)
@@ -108,7 +113,7 @@ def test_what_counts_is_what_the_device_remembers_not_what_a_frame_says() -> Non
     evidence = seen(held, 120)
     evidence[60:71] = seen(held, 71, hidden)[60:]
     told = judge.told(evidence, THRESHOLDS)
-    scored = judge.score(made, evidence, told)
+    scored = judge.score(made, told.notes, count(made, evidence, told.down))
     assert told.down.shape == (120, KEYS)
     assert scored.network_frame_f1 < 0.95, "a frame in which a hand lies over the key knows nothing of it"
     assert scored.frame_f1 > 0.98
@@ -177,10 +182,10 @@ def test_scores_are_kept_by_material(tmp_path: Path) -> None:
     )
     made = clip(PLAYED)
     evidence = seen(PLAYED, len(made.t_ns))
-    scores = [judge.score(made, evidence, judge.told(evidence, THRESHOLDS))]
+    scores = [scores_of(made, evidence)]
     judge.write_scores(path, "rendered", "balanced", scores)
     nobody = clip([])
-    idle = {Idle.ACTING: [judge.score(nobody, evidence, judge.told(evidence, THRESHOLDS))]}
+    idle = {Idle.ACTING: [scores_of(nobody, evidence)]}
     judge.write_scores(path, "filmed", "balanced", scores, idle)
     kept = load_manifest(path).scores
     assert kept["rendered/balanced/f1_100ms"] == kept["filmed/balanced/f1_100ms"] == 1.0

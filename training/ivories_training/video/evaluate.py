@@ -104,9 +104,8 @@ def told(evidence: Sequence[KeyEvidence], thresholds: Iterable[float]) -> Told:
     return Told(notes_of_events(events), np.array(down, bool).reshape(-1, KEYS))
 
 
-def score(clip: Clip, evidence: Sequence[KeyEvidence], found: Told) -> ClipScores:
-    """Compare ``evidence`` and what was ``told`` from it with the truth of ``clip``."""
-    notes, cells = found.notes, count(clip, evidence, found.down)
+def score(clip: Clip, notes: NDArray[np.void], cells: Mapping[str, Counts]) -> ClipScores:
+    """Compare with the truth of ``clip`` the ``notes`` that were `told` from it; ``cells``: its `count`."""
     near, far = score_notes(clip.notes, notes, 0.05), score_notes(clip.notes, notes, 0.1)
     delays = decision_delays(clip.notes, notes)
     soft = decision_delays(clip.notes[clip.notes["velocity"] <= MEZZO_FORTE], notes)
@@ -120,8 +119,8 @@ def score(clip: Clip, evidence: Sequence[KeyEvidence], found: Told) -> ClipScore
         precision_100ms=far.precision,
         recall_100ms=far.recall,
         f1_offset=far.f1_offset,
-        frame_f1=cells[ALL].scores(ALL).f1 if evidence else math.nan,
-        network_frame_f1=cells[NETWORK].scores(NETWORK).f1 if evidence else math.nan,
+        frame_f1=cells[ALL].scores(ALL).f1 if ALL in cells else math.nan,
+        network_frame_f1=cells[NETWORK].scores(NETWORK).f1,
         detection_ms=delays.median if delays else math.nan,
         detection_p95_ms=delays.p95 if delays else math.nan,
         detection_soft_ms=soft.median if soft else math.nan,
@@ -162,18 +161,22 @@ class Judge:
 
     def watch(self, clip: Clip, idle: Idle | None = None) -> tuple[ClipScores, Told]:
         """Score one clip and keep the scores."""
-        evidence = self._watcher.watch(clip)
-        found = told(evidence, self._thresholds)
-        reached = other = score(clip, evidence, found)
+        found, cells = self._look(clip)
+        reached = other = score(clip, found.notes, cells)
         if clip.stops:
             alone = self._left_alone(clip, idle)
-            evidence_alone = self._watcher.watch(alone)
-            other = score(alone, evidence_alone, told(evidence_alone, self._thresholds))
+            found_alone, cells_alone = self._look(alone)
+            other = score(alone, found_alone.notes, cells_alone)
         self.scores.setdefault(idle, []).append(reached)
         self.alone.setdefault(idle, []).append(other)
         if idle is None:
-            self.counts.append(count(clip, evidence, found.down))
+            self.counts.append(cells)
         return reached, found
+
+    def _look(self, clip: Clip) -> tuple[Told, dict[str, Counts]]:
+        evidence = self._watcher.watch(clip)
+        found = told(evidence, self._thresholds)
+        return found, count(clip, evidence, found.down)
 
 
 def summary(scores: Sequence[ClipScores]) -> dict[str, float]:
