@@ -4,12 +4,24 @@ import numpy as np
 
 from ivories.clock import MILLISECOND
 from ivories.datatypes import KeyEvidence, Origin
+from ivories.fusion.onset_peaks import OnsetPeaks
 from ivories.keyboard import KEYS
 
 HOP_NS = 10 * MILLISECOND
 FRAME_NS = 1_000_000_000 // 30
 AUDIO_HORIZONS = (2, 5, 9)
 VIDEO_HORIZONS = (-1, 0, 1, 2)
+
+
+class Noticing:
+    """Gives ``stage`` the evidence of both sensors and the onsets that it completes, as the tracker does."""
+
+    def __init__(self, stage):
+        self._stage = stage
+        self._peaks = {origin: OnsetPeaks() for origin in Origin}
+
+    def push(self, evidence):
+        self._stage.push(evidence, self._peaks[evidence.origin].push(evidence))
 
 
 def audio_evidence(hop, notes, *, strength=(2.0, 5.0, 9.0), silence=-3.0):

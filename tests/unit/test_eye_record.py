@@ -8,8 +8,9 @@ import pytest
 
 from ivories.clock import MILLISECOND
 from ivories.datatypes import NoteKind, Origin
-from ivories.fusion.evidence_grid import BLIND, EvidenceGrid
+from ivories.fusion.evidence_grid import BLIND, EvidenceGrid, believed
 from ivories.fusion.eye_record import EyeRecord
+from ivories.fusion.onset_peaks import OnsetPeaks
 from ivories.fusion.touch import USUAL, TouchScale
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.keyboard import KEYS
@@ -44,33 +45,33 @@ def onsets(tracker, evidence):
 
 
 def test_an_eye_is_blind_where_it_denies_what_is_plainly_heard_and_only_there():
-    grid, record = EvidenceGrid(), EyeRecord()
+    grid, peaks, record = EvidenceGrid(), OnsetPeaks(), EyeRecord()
     heard = strokes([LOW + i % 3 if i % 2 else HIGH - i % 3 for i in range(30)])
     seen = [note for note in in_ns(heard) if note[0] > 44]
     assert record.blind == pytest.approx(np.full(KEYS, BLIND[Origin.VIDEO]))
     for one in both(950, heard, seen):
         grid.put(one)
         if one.origin is Origin.AUDIO:
-            record.hear(one, grid, NONE_DOWN)
+            record.hear(peaks.push(one), grid, NONE_DOWN)
     assert record.blind[LOW] > 0.5
     assert record.blind[HIGH] < BLIND[Origin.VIDEO]
 
 
 def test_covered_keys_are_not_held_against_the_eye():
-    grid, record = EvidenceGrid(), EyeRecord()
+    grid, peaks, record = EvidenceGrid(), OnsetPeaks(), EyeRecord()
     for one in both(950, strokes([LOW] * 30), [], visible=np.arange(KEYS) > 44):
         grid.put(one)
         if one.origin is Origin.AUDIO:
-            record.hear(one, grid, NONE_DOWN)
+            record.hear(peaks.push(one), grid, NONE_DOWN)
     assert record.blind == pytest.approx(np.full(KEYS, BLIND[Origin.VIDEO]))
 
 
 def test_a_string_that_beats_while_its_key_is_down_proves_no_eye_blind():
-    grid, record = EvidenceGrid(), EyeRecord()
+    grid, peaks, record = EvidenceGrid(), OnsetPeaks(), EyeRecord()
     for one in both(950, strokes([LOW] * 30), []):
         grid.put(one)
         if one.origin is Origin.AUDIO:
-            record.hear(one, grid, np.zeros(KEYS, np.int64))
+            record.hear(peaks.push(one), grid, np.zeros(KEYS, np.int64))
     assert record.blind == pytest.approx(np.full(KEYS, BLIND[Origin.VIDEO]))
 
 
@@ -159,7 +160,8 @@ def test_beside_an_ear_the_looks_of_the_eye_are_averaged():
         one = replace(video_evidence(0, []), t_ns=t_ns, step_ns=period, horizon_ns=(-period, 0), onset=onset)
         grid.put(one)
     bins, weights = range(105, 106), dict.fromkeys(Origin, 1.0)
-    alone = grid.judged(bins, weights)[Origin.VIDEO][0, key]
-    beside = grid.judged(bins, weights, np.zeros(KEYS, np.float32))[Origin.VIDEO][0, key]
+    keys = np.array([key])
+    alone = believed(grid.told(bins, keys, weights, beside=False))[0].item()
+    beside = believed(grid.told(bins, keys, weights, beside=True), np.zeros(1, np.float32))[0].item()
     assert alone == pytest.approx(np.log(0.9 * np.exp(2) + 0.1))
     assert beside == pytest.approx(5.0)

@@ -14,7 +14,7 @@ from ivories.instrument import Instrument
 from ivories.keyboard import KEYS
 from ivories.runtime.timing import StageTimes
 from ivories.vision.strip import StripSpec
-from support import FRAME_NS, HOP_NS, audio_evidence, video_evidence
+from support import FRAME_NS, HOP_NS, Noticing, audio_evidence, video_evidence
 
 SETTINGS = TrackerSettings(audio_thresholds=(2.0, 1.0, 0.0), video_thresholds=(3.0, 2.0, 1.0, 0.0))
 RATE = 48_000
@@ -294,10 +294,11 @@ def test_two_sensors_that_contradict_each_other_both_count():
     """Nobody can tell which of them is wrong: the eye looks at one piano, the ear hears another."""
     seen, heard = notes_of(40, begin=50), [(key + 3, on + 9, off + 9) for key, on, off in notes_of(40)]
     health = SensorHealth()
+    told = Noticing(health)
     items = [audio_evidence(hop, heard, strength=(9, 9, 9)) for hop in range(1050)]
     items += [video_evidence(f, in_ns(seen), strength=9.0) for f in range(315)]
     for item in sorted(items, key=lambda e: e.t_ns):
-        health.push(item)
+        told.push(item)
     assert max(health.weights.values()) == 1.0
     assert min(health.weights.values()) == 1.0
 
@@ -313,8 +314,9 @@ def test_a_sensor_alone_is_never_weighed_down():
 
 def test_a_clipped_ear_is_weighed_down_beside_a_sound_eye():
     health = SensorHealth()
+    told = Noticing(health)
     for item in evidence_stream(NOTES[:5], lambda _, e: replace(e, weight=0.4), whole):
-        health.push(item)
+        told.push(item)
     assert health.weights == {Origin.AUDIO: 0.4, Origin.VIDEO: 1.0}
 
 

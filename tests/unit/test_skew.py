@@ -9,7 +9,15 @@ from ivories.fusion.onset_peaks import OnsetPeaks
 from ivories.fusion.skew import CONFIDENT, SkewEstimator
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.keyboard import KEYS
-from support import AUDIO_HORIZONS, FRAME_NS, HOP_NS, VIDEO_HORIZONS, audio_evidence, video_evidence
+from support import (
+    AUDIO_HORIZONS,
+    FRAME_NS,
+    HOP_NS,
+    VIDEO_HORIZONS,
+    Noticing,
+    audio_evidence,
+    video_evidence,
+)
 
 
 def performance(seed, seconds, per_second=4.0):
@@ -54,8 +62,9 @@ def stream(heard, seen, seconds, frame_ns=FRAME_NS, jitter_ns=0, seed=0):
 
 def estimate(items, start_ns=0):
     estimator = SkewEstimator(start_ns)
+    both = Noticing(estimator)
     for item in items:
-        estimator.push(item)
+        both.push(item)
     return estimator
 
 
@@ -85,8 +94,9 @@ def test_random_coincidences_move_nothing(seed, start_ms):
     # the keys of few octaves, so that coincidences within the range are many
     heard, seen = ([(30 + key % 12, t) for key, t in notes] for notes in (heard, seen))
     estimator = SkewEstimator(start_ms * MILLISECOND)
+    both = Noticing(estimator)
     for item in stream(heard, seen, 60):
-        estimator.push(item)
+        both.push(item)
         assert estimator.skew_ns == start_ms * MILLISECOND
         assert estimator.confidence < CONFIDENT
 
@@ -123,9 +133,10 @@ def test_it_moves_slowly_and_follows_a_change():
     second = [(key, t) for key, t in performance(4, 60) if t > 20 * SECOND]
     seen = first + [(key, t - 70 * MILLISECOND) for key, t in second]
     estimator = SkewEstimator()
+    both = Noticing(estimator)
     before_ns, before_t = 0, None
     for item in stream(sorted(first + second, key=lambda n: n[1]), seen, 60):
-        estimator.push(item)
+        both.push(item)
         if before_t is not None:
             assert abs(estimator.skew_ns - before_ns) <= 0.04 * max(0, item.t_ns - before_t) + 2
         before_ns, before_t = estimator.skew_ns, item.t_ns
@@ -165,12 +176,13 @@ def test_the_tracker_applies_what_was_found():
 def test_scripted_senses_have_no_skew():
     notes = [(30 + n, 0.3 + 0.413 * n) for n in range(24)]  # at every phase of a frame
     estimator = SkewEstimator()
+    both = Noticing(estimator)
     frame = 0
     for hop in range(1100):
         while frame * FRAME_NS <= hop * HOP_NS:
             ns = [(key, round(t * SECOND), round(t * SECOND) + SECOND // 4) for key, t in notes]
-            estimator.push(video_evidence(frame, ns))
+            both.push(video_evidence(frame, ns))
             frame += 1
-        estimator.push(audio_evidence(hop, [(key, int(t * 100), int(t * 100) + 25) for key, t in notes]))
+        both.push(audio_evidence(hop, [(key, int(t * 100), int(t * 100) + 25) for key, t in notes]))
     assert estimator.confidence >= CONFIDENT
     assert abs(estimator.skew_ns) <= 5 * MILLISECOND

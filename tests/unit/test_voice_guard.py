@@ -12,7 +12,7 @@ from ivories.fusion.health import SensorHealth
 from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.instrument import Instrument
 from ivories.runtime.timing import StageTimes
-from support import FRAME_NS, HOP_NS, audio_evidence, video_evidence
+from support import FRAME_NS, HOP_NS, Noticing, audio_evidence, video_evidence
 
 SPEC = FrontEndSpec()
 COLD_HOPS = 26  # the longest window is 4096 samples
@@ -112,14 +112,15 @@ def test_a_doubted_ear_neither_affirms_nor_denies():
 
 def test_beside_a_sound_eye_an_ear_that_hears_a_voice_counts_nothing_and_alone_it_goes_on():
     alone, both = SensorHealth(), SensorHealth()
+    by_ear, by_both = Noticing(alone), Noticing(both)
     for hop in range(100):
         heard = doubted(audio_evidence(hop, []), 0.001)
-        alone.push(heard)
-        both.push(heard)
-        both.push(video_evidence(hop * HOP_NS // FRAME_NS, []))
+        by_ear.push(heard)
+        by_both.push(heard)
+        by_both.push(video_evidence(hop * HOP_NS // FRAME_NS, []))
     assert alone.weights == {Origin.AUDIO: 1.0, Origin.VIDEO: 0.0}
     assert both.weights == {Origin.AUDIO: 0.0, Origin.VIDEO: 1.0}
-    both.push(audio_evidence(100, []))
+    by_both.push(audio_evidence(100, []))
     assert both.weights == {Origin.AUDIO: 1.0, Origin.VIDEO: 1.0}
 
 

@@ -6,15 +6,16 @@ misses a stroke there: a leaky count per key, shared with its neighbours. Notes 
 ear took back tell how much surer it has to be.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ivories.clock import MILLISECOND
-from ivories.datatypes import Float32, KeyEvidence, Origin
+from ivories.datatypes import Float32, Origin
 from ivories.fusion.evidence_grid import BIN_NS, BLIND, EvidenceGrid
-from ivories.fusion.onset_peaks import OnsetPeaks
+from ivories.fusion.onset_peaks import Onset
 from ivories.keyboard import KEYS
 
 # All of these were found on validation scenes: clean ones, and the same with the keyboard half covered and
@@ -38,7 +39,6 @@ class EyeRecord:
     """What the ear found out about the eye."""
 
     def __init__(self) -> None:
-        self._peaks = OnsetPeaks()
         self._asked = np.zeros(KEYS)
         self._denied = np.zeros(KEYS)
         self._early, self._rash = _EARLY_NOTES, _EARLY_NOTES * _RASH
@@ -51,15 +51,15 @@ class EyeRecord:
         usual = _RASH / (1 - _RASH)
         return max(0.0, float(np.log(self._rash / (self._early - self._rash) / usual)))
 
-    def hear(self, evidence: KeyEvidence, grid: EvidenceGrid, down_ns: NDArray[np.int64]) -> None:
-        """Take what the ear says.
+    def hear(self, onsets: Sequence[Onset], grid: EvidenceGrid, down_ns: NDArray[np.int64]) -> None:
+        """Take the ``onsets`` that the ear's newest evidence completes.
 
         Args:
-            evidence: of the ear.
-            grid: holds it already, and what the eye said before.
+            onsets: by ear.
+            grid: holds its evidence already, and what the eye said before.
             down_ns: (K,) since when each key is down; later than any evidence for those that are up.
         """
-        for key, t_ns in self._peaks.push(evidence):
+        for key, t_ns in onsets:
             if t_ns - down_ns[key] > _HELD_NS:
                 continue  # perhaps a string that beats: an eye that denies the stroke may well be right
             middle = t_ns // BIN_NS

@@ -7,6 +7,7 @@ piano: beside a camera that is well it then counts nothing, alone it goes on wit
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ivories.clock import SECOND
 from ivories.datatypes import AudioBlock, Bool, KeyEvidence, Origin, RectifiedStrip, read_only
-from ivories.fusion.onset_peaks import OnsetPeaks
+from ivories.fusion.onset_peaks import Onset
 from ivories.keyboard import KEYS
 
 _SILENT_NS: Final = SECOND  # of samples that are exactly 0: a muted or unplugged microphone
@@ -138,7 +139,6 @@ class SensorHealth:
     """Weights of both sensors, relative to the better one: a sensor that is alone is never weighed down."""
 
     def __init__(self) -> None:
-        self._peaks = {origin: OnsetPeaks() for origin in Origin}
         self._noticed_ns = {origin: np.full(KEYS, -SECOND, np.int64) for origin in Origin}
         self._agreement = {origin: Agreement() for origin in Origin}
         self._own = dict.fromkeys(Origin, 1.0)
@@ -150,19 +150,20 @@ class SensorHealth:
         self.weights = dict.fromkeys(Origin, 1.0)
         """0..1 per sensor, after the newest evidence"""
 
-    def push(self, evidence: KeyEvidence) -> None:
-        """Take one sensor's evidence and judge both sensors anew."""
+    def push(self, evidence: KeyEvidence, onsets: Sequence[Onset]) -> None:
+        """Take one sensor's evidence, and the ``onsets`` it completes; judge both sensors anew."""
         origin = evidence.origin
         self._own[origin] = evidence.weight
         if origin is Origin.AUDIO:
             self._piano = piano_weight(evidence)
         self._newest_ns[origin] = evidence.t_ns
         self._judged_ns[origin] = evidence.t_ns - evidence.horizon_ns[-1]
-        for horizon_ns, row in zip(reversed(evidence.horizon_ns), evidence.onset[::-1], strict=True):
-            self._noticed_ns[origin][row > _CONFIRMS] = evidence.t_ns - horizon_ns
+        if evidence.onset.max() > _CONFIRMS:
+            for horizon_ns, row in zip(reversed(evidence.horizon_ns), evidence.onset[::-1], strict=True):
+                self._noticed_ns[origin][row > _CONFIRMS] = evidence.t_ns - horizon_ns
         if origin is Origin.VIDEO:
             self._visible = evidence.visible
-        for key, t_ns in self._peaks[origin].push(evidence):
+        for key, t_ns in onsets:
             trusted = evidence.weight * piano_weight(evidence) > 0
             if trusted and (origin is Origin.VIDEO or self._visible[key]):
                 self._open.append((origin, key, t_ns))

@@ -33,59 +33,60 @@ class KeyFilter:
     """Log-odds of ``pressed`` and ``sounding`` for all keys, (K,) float32 each."""
 
     def __init__(self) -> None:
-        self.pressed: Float32 = np.full(KEYS, -_LIMIT, np.float32)
-        self.sounding: Float32 = np.full(KEYS, -_LIMIT, np.float32)
+        self._states: Float32 = np.full((2, KEYS), -_LIMIT, np.float32)
+        self.pressed, self.sounding = self._states
         self._witnessed: Bool = np.zeros(KEYS, bool)
         self._seen_ns = np.full(KEYS, -SECOND, np.int64)
         self._heard_ns = -SECOND
 
-    def reset(self) -> None:
-        """All keys up and silent."""
-        self.pressed[:] = -_LIMIT
-        self.sounding[:] = -_LIMIT
-        self._witnessed[:] = False
-        self._seen_ns[:] = -SECOND
-        self._heard_ns = -SECOND
+    def push(self, evidence: KeyEvidence, t_ns: int) -> Bool:
+        """Move both states by one step of ``evidence``, told at ``t_ns`` by the ear's clock.
 
-    def push(self, evidence: KeyEvidence) -> None:
-        """Move both states by one step of ``evidence``."""
+        Returns:
+            (K,) which keys are watched: the eye has judged them of late, and has seen them down since their
+            last onset. An eye that missed how a key went down is no judge of when it comes up, where there is
+            an ear.
+        """
         # Shares of a chance grow with the step; above one they would be no chances any more.
         step_s = min(evidence.step_ns / SECOND, _LONGEST_S)
-        fall = np.full(KEYS, _FALL_PER_S * step_s, np.float32)
+        fall: Float32 = np.full(KEYS, _FALL_PER_S * step_s, np.float32)
         if evidence.offset is not None:
-            fall = np.maximum(fall, 0.9 * _sigmoid(evidence.offset + _OFFSET_PRIOR))
+            np.maximum(fall, 0.9 * _sigmoid(evidence.offset + _OFFSET_PRIOR), out=fall)
         if evidence.origin is Origin.VIDEO:
             self._see(evidence, fall, step_s)
-            return
+            return self._watched(t_ns)
+        watched = self._watched(t_ns)
+        self._hear(evidence, fall, step_s, watched)
+        return watched
+
+    def _hear(self, evidence: KeyEvidence, fall: Float32, step_s: float, watched: Bool) -> None:
+        """Move both states by what the ear says.
+
+        A sounding string does not prove a pressed key (the pedal may hold it), so where the eye judges the
+        key, the ear adds nothing.
+        """
         self._heard_ns = evidence.t_ns
-        llr = _AUDIO_WEIGHT * evidence.frame
-        _forward(self.sounding, fall, step_s, llr)
-        # A sounding string does not prove a pressed key (the pedal may hold it), so where the eye judges the
-        # key, the ear adds nothing.
-        watched = self.watched(evidence.t_ns)
-        _forward(self.pressed, np.where(watched, 0.0, fall), step_s, np.where(watched, 0.0, llr))
+        llr: Float32 = np.float32(_AUDIO_WEIGHT) * evidence.frame
+        free = ~watched
+        both = np.array(((fall * free, fall), (llr * free, llr)), np.float32)  # by state
+        self._states[:] = _forward(self._states, both[0], step_s, both[1], _LIMIT)
 
     def _see(self, evidence: KeyEvidence, fall: Float32, step_s: float) -> None:
         """Move ``pressed`` by what the eye says of the keys that it may judge."""
         visible = evidence.visible
         self._seen_ns[visible] = evidence.t_ns
         self._witnessed |= visible & (evidence.frame > _WITNESSED)
-        ears = evidence.t_ns - self._heard_ns < _SIGHT_NS
-        judged = visible & (self._witnessed | (not ears))
-        # A key under a hand stays as it was: nothing is known of it, and it may well be held down.
-        forgotten = ~visible & (evidence.t_ns - self._seen_ns > _HIDDEN_NS) & (not ears)
-        after = self.pressed.copy()
-        told = evidence.frame - np.where(visible, np.float32(_WATCHED), np.float32(0))
-        _forward(after, fall, step_s, np.float32(_VIDEO_WEIGHT) * told)
-        after = np.where(visible, np.minimum(after, _WATCHED_LIMIT), after)
-        self.pressed[:] = np.where(judged | forgotten, after, self.pressed)
+        if evidence.t_ns - self._heard_ns < _SIGHT_NS:
+            moved = visible & self._witnessed
+        else:  # A key under a hand stays as it was: nothing is known of it, and it may well be held down.
+            moved = visible | (self._seen_ns < evidence.t_ns - _HIDDEN_NS)
+        told = evidence.frame - np.float32(_WATCHED) * visible
+        llr = np.asarray(np.float32(_VIDEO_WEIGHT) * told, np.float32)
+        highest = np.where(visible, np.float32(_WATCHED_LIMIT), np.float32(_LIMIT))
+        np.copyto(self.pressed, _forward(self.pressed, fall, step_s, llr, highest), where=moved)
 
-    def watched(self, t_ns: int) -> Bool:
-        """Return (K,): which keys the eye has judged of late, and has seen down since their last onset.
-
-        An eye that missed how a key went down is no judge of when it comes up, where there is an ear.
-        """
-        return self._witnessed & (t_ns - self._seen_ns < _SIGHT_NS)
+    def _watched(self, t_ns: int) -> Bool:
+        return self._witnessed & (self._seen_ns > t_ns - _SIGHT_NS)
 
     def start(self, key: int) -> None:
         """Enter an onset of ``key``."""
@@ -97,10 +98,13 @@ class KeyFilter:
         self.pressed[key] = -_LIMIT
 
 
-def _forward(log_odds: Float32, fall: Float32, step_s: float, llr: Float32) -> None:
+def _forward(
+    log_odds: Float32, fall: Float32, step_s: float, llr: Float32, highest: Float32 | float
+) -> Float32:
     p = _sigmoid(log_odds)
     p = p * (1 - fall) + (1 - p) * _RISE_PER_S * step_s
-    np.clip(np.log(p / (1 - p)) + llr, -_LIMIT, _LIMIT, out=log_odds)
+    after: Float32 = np.minimum(np.maximum(np.log(p / (1 - p)) + llr, -_LIMIT), highest)
+    return after
 
 
 def _sigmoid(x: Float32) -> Float32:

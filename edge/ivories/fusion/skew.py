@@ -7,13 +7,14 @@ time differences; its mode, refined by the mean of what lies around it, is finer
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from ivories.clock import MILLISECOND, SECOND
 from ivories.datatypes import KeyEvidence, Origin
-from ivories.fusion.onset_peaks import OnsetPeaks
+from ivories.fusion.onset_peaks import Onset
 from ivories.keyboard import KEYS
 
 RANGE_NS: Final = 150 * MILLISECOND
@@ -37,7 +38,6 @@ class SkewEstimator:
 
     def __init__(self, start_ns: int = 0) -> None:
         self._skew_ns = float(start_ns)
-        self._peaks = {origin: OnsetPeaks() for origin in Origin}
         self._last_ns = {origin: np.full(KEYS, -SECOND, np.int64) for origin in Origin}
         self._free = {origin: np.zeros(KEYS, bool) for origin in Origin}
         self._differences_ns: deque[int] = deque(maxlen=_KEPT)
@@ -55,16 +55,16 @@ class SkewEstimator:
         """0..1: the lower bound of the share of pairs that agree, 0 being what chance would give."""
         return self._confidence
 
-    def push(self, evidence: KeyEvidence) -> None:
-        """Take one sensor's evidence, its times as the sensor gave them."""
-        for key, t_ns in self._peaks[evidence.origin].push(evidence):
+    def push(self, evidence: KeyEvidence, onsets: Sequence[Onset]) -> None:
+        """Take one sensor's evidence, its times as the sensor gave them, and the ``onsets`` it completes."""
+        for key, t_ns in onsets:
             self._meet(evidence.origin, key, t_ns)
         now_ns = evidence.t_ns if self._now_ns is None else max(self._now_ns, evidence.t_ns)
         step_ns = min(now_ns - (self._now_ns or now_ns), _LONGEST_STEP_NS)
         self._now_ns = now_ns
         if self._confidence >= CONFIDENT:
             furthest = _RATE * step_ns
-            self._skew_ns += float(np.clip(self._measured_ns - self._skew_ns, -furthest, furthest))
+            self._skew_ns += min(max(self._measured_ns - self._skew_ns, -furthest), furthest)
 
     def _meet(self, origin: Origin, key: int, t_ns: int) -> None:
         """Pair the onset with the other sensor's, if neither has another candidate."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ivories.clock import MILLISECOND, SECOND
 from ivories.datatypes import (
     ONSET_PRIOR,
+    Bool,
     Float32,
     KeyEvidence,
     KeyPosterior,
@@ -23,11 +24,12 @@ from ivories.datatypes import (
     Origin,
     read_only,
 )  # fmt: skip
-from ivories.fusion.evidence_grid import BIN_NS, EvidenceGrid
+from ivories.fusion.evidence_grid import BIN_NS, EvidenceGrid, believed
 from ivories.fusion.eye_record import EyeRecord
 from ivories.fusion.health import SensorHealth, weighed
 from ivories.fusion.key_filter import KeyFilter
 from ivories.fusion.key_prior import KeyPrior, KeyPriorConfig
+from ivories.fusion.onset_peaks import OnsetPeaks
 from ivories.fusion.pedal import Pedal
 from ivories.fusion.skew import CONFIDENT, SkewEstimator
 from ivories.fusion.touch import Touch, TouchScale
@@ -40,6 +42,7 @@ _SHARED_ERRORS: Final = np.array([1.5, 1.0, 0.5, 1.5], np.float32)  # by the ear
 _EYE_FIRST: Final = 0.5
 _QUICK_EYE_FIRST: Final = 0.0
 _QUICK_NS: Final = 25 * MILLISECOND
+_EVEN_PRIOR: Final = np.full(KEYS, ONSET_PRIOR, np.float32)
 _STRUCK_AGAIN: Final = 0.5  # log-odds asked for on top by ear where the key is down: strings beat and wobble
 _REPEAT_NS: Final = 400 * MILLISECOND  # not sooner: of strokes heard so soon after the last, most were struck
 _STILL_DOWN: Final = 2.0  # and again where the eye sees that the key stayed down
@@ -47,6 +50,7 @@ _JUST_UP: Final = 2.5  # where it saw it come up so short a time ago that it can
 _JUST_UP_NS: Final = 100 * MILLISECOND
 _PEAK_BINS: Final = 3  # an onset's evidence spreads this many bins to both sides of its peak
 _DOUBT: Final = 2.0  # a note is taken back when the last horizon stays this far below its threshold
+_ROUNDED: Final = 0.01  # log-odds; more than rounding can make of a sum
 _RELEASE: Final = 1.5  # posterior log-odds of ``pressed`` below which a key counts as up
 _HOLD_NS: Final = 80 * MILLISECOND  # the frame evidence needs this long to follow an onset
 _WATCHED_HOLD_NS: Final = 20 * MILLISECOND  # that of an eye
@@ -92,7 +96,8 @@ class Tracker:
     def __init__(
         self, settings: TrackerSettings, audio_video_skew_ns: int = 0, touch: TouchScale | None = None
     ) -> None:
-        self._settings = settings
+        self.decide_by(settings)
+        self._peaks = {origin: OnsetPeaks() for origin in Origin}
         self._skew = SkewEstimator(audio_video_skew_ns)
         self._health = SensorHealth()
         self._key_prior = None if settings.key_prior is None else KeyPrior(settings.key_prior)
@@ -158,11 +163,16 @@ class Tracker:
     def decide_by(self, settings: TrackerSettings) -> None:
         """Use ``settings``' thresholds and options from now on; what is known of the keys stays."""
         self._settings = settings
+        asked = (settings.audio_thresholds, settings.video_thresholds)
+        # By the horizons that have judged: where none has, no evidence is enough.
+        self._by_ear, self._by_eye = (np.array((np.inf, *thresholds), np.float32) for thresholds in asked)
+        self._least = min(map(min, asked))
 
     def push(self, evidence: KeyEvidence) -> list[NoteEvent]:
         """Take one sensor's evidence; return the events that it decides, offsets before onsets."""
-        self._skew.push(evidence)
-        self._health.push(evidence)
+        noticed = self._peaks[evidence.origin].push(evidence)
+        self._skew.push(evidence, noticed)
+        self._health.push(evidence, noticed)
         shift = self._skew.skew_ns if evidence.origin is Origin.VIDEO else 0
         t_ns = evidence.t_ns + shift
         self._spoke_ns[evidence.origin] = t_ns
@@ -171,20 +181,20 @@ class Tracker:
         if were_both and not self._both:  # what was left to two has to be judged again by one
             bins = range(bins.start - 2 * _SILENT_NS // BIN_NS, bins.stop)
         trusted = weighed(evidence, self._health.weights[evidence.origin])
-        self._filter.push(trusted)
+        watched = self._filter.push(trusted, t_ns)
         self._touch.push(trusted)
         if evidence.origin is Origin.VIDEO:
             self._frame_ns = evidence.step_ns
         else:
             self._hearing_lag_ns = evidence.offset_horizon_ns
-            if self._both:
-                self._eye.hear(evidence, self._grid, np.where(self._pressed, self._onset_ns, t_ns))
+            if noticed and self._both:
+                self._eye.hear(noticed, self._grid, np.where(self._pressed, self._onset_ns, t_ns))
         events: list[NoteEvent] = []
         if trusted.pedal is not None and self._settings.pedal:
             events += self._pedal.push(trusted.pedal, t_ns)
         events += self._retractions(t_ns)
-        events += self._releases(t_ns)
-        events += self._onsets(bins, t_ns)
+        events += self._releases(watched, t_ns)
+        events += self._onsets(bins, watched, t_ns)
         return events
 
     def release_all(self, t_ns: int) -> list[NoteEvent]:
@@ -203,64 +213,79 @@ class Tracker:
 
     def _thresholds(self, audio: NDArray[np.int8], video: NDArray[np.int8]) -> NDArray[np.float32]:
         """(n,) log-odds to pass, by the (n,) stages of both sensors; infinite where neither has judged."""
-        never = (np.inf,)
-        by_ear = np.array(never + self._settings.audio_thresholds, np.float32)[audio]
-        by_eye = np.array(never + self._settings.video_thresholds, np.float32)[video]
+        by_eye = self._by_eye[video]
         if self._both:
             by_eye += np.float32((_QUICK_EYE_FIRST if self._quick else _EYE_FIRST) + self._eye.caution)
-        return np.where(audio > 0, by_ear, by_eye)
+        return np.where(audio > 0, self._by_ear[audio], by_eye)
 
     def _stage(self, origin: Origin, bins: range) -> NDArray[np.int8]:
         """(n,) horizons of ``origin`` that have judged each bin; a dead sensor's word is none."""
-        return self._grid.stage(origin, bins) * np.int8(self._health.weights[origin] > 0)
+        if self._health.weights[origin] > 0:
+            return self._grid.stage(origin, bins)
+        return np.zeros(len(bins), np.int8)
 
-    def _log_odds(self, bins: range, audio: NDArray[np.int8], t_ns: int) -> Float32:
-        """(n, K) posterior log-odds of an onset; ``audio``: the (n,) stages of the ear."""
-        told = self._grid.judged(bins, self._health.weights, self._eye.blind if self._both else None)
-        ear, eye = told[Origin.AUDIO], told[Origin.VIDEO]
+    def _told(self, bins: range, keys: NDArray[np.intp]) -> Float32:
+        """(2, n, keys) log-likelihood ratios of eye and ear."""
+        return self._grid.told(bins, keys, self._health.weights, beside=self._both)
+
+    def _prior(self, t_ns: int) -> Float32:
+        """(K,) log-odds of an onset before any evidence."""
+        return _EVEN_PRIOR if self._key_prior is None else _EVEN_PRIOR + self._key_prior.bias(t_ns)
+
+    def _log_odds(self, told: Float32, keys: NDArray[np.intp], audio: NDArray[np.int8], t_ns: int) -> Float32:
+        """(n, keys) posterior log-odds of an onset; ``audio``: the (n,) stages of the ear."""
+        eye, ear = believed(told, self._eye.blind[keys] if self._both else None)
         log_odds = ear + eye + np.float32(ONSET_PRIOR)
         if self._both:
             stage = np.minimum(audio, len(_SHARED_ERRORS) - 1)
             log_odds -= np.clip(np.minimum(ear, eye), 0, _SHARED_ERRORS[stage][:, None])
-        return log_odds if self._key_prior is None else log_odds + self._key_prior.bias(t_ns)
+        if self._key_prior is not None:
+            log_odds += self._key_prior.bias(t_ns)[keys]
+        return np.asarray(log_odds, np.float32)
 
-    def _held_back(self, t_ns: int) -> Float32:
+    def _held_back(self, watched: Bool, t_ns: int) -> Float32:
         """(K,) log-odds against another onset of keys that are down: what stayed down cannot strike."""
         by_ear = self._pressed & (t_ns - self._onset_ns >= _REPEAT_NS)
         held = by_ear * np.float32(_STRUCK_AGAIN if self._health.weights[Origin.AUDIO] > 0 else 0)
-        watched = self._filter.watched(t_ns)
         held += _STILL_DOWN * (self._pressed & watched & (self._filter.pressed > 0))
         if self._both:
             held += _JUST_UP * (~self._pressed & watched & (t_ns - self._since_ns < _JUST_UP_NS))
         return np.asarray(held, np.float32)
 
-    def _onsets(self, bins: range, t_ns: int) -> list[NoteEvent]:
+    def _onsets(self, bins: range, watched: Bool, t_ns: int) -> list[NoteEvent]:
         bins = self._grid.clip(range(bins.start - _PEAK_BINS, bins.stop + _PEAK_BINS))
-        if not bins:
-            return []
-        audio, video = self._stage(Origin.AUDIO, bins), self._stage(Origin.VIDEO, bins)
-        log_odds = self._log_odds(bins, audio, t_ns) - self._held_back(t_ns)
-        margin = log_odds - self._thresholds(audio, video)[:, None]
-        index = np.arange(bins.start, bins.stop)[:, None]
-        # Nothing before a key's last onset either: evidence of the one before it is still on the grid.
-        margin[index - self._last_bin[None] <= self._refractory] = -np.inf
-        keys = np.flatnonzero((margin >= 0).any(axis=0))
+        # Two quick looks at what the log-odds are at most, so that they are worked out for few keys only.
+        most = self._grid.most(bins, self._health.weights, beside=self._both)
+        keys = (most + self._prior(t_ns) > self._least - _ROUNDED).nonzero()[0]
         if not len(keys):
             return []
+        audio, video = self._stage(Origin.AUDIO, bins), self._stage(Origin.VIDEO, bins)
+        needed = self._thresholds(audio, video)[:, None]
+        # Nothing before a key's last onset either: evidence of the one before it is still on the grid.
+        free = np.arange(bins.start, bins.stop)[:, None] - self._last_bin[keys] > self._refractory
+        told = self._told(bins, keys)
+        most_by_bin = np.maximum(told, 0).sum(axis=0) + self._prior(t_ns)[keys]
+        possible = (free & (most_by_bin > needed - _ROUNDED)).any(axis=0)
+        keys, free, told = keys[possible], free[:, possible], told[:, :, possible]
+        if not len(keys):
+            return []
+        log_odds = self._log_odds(told, keys, audio, t_ns) - self._held_back(watched, t_ns)[keys]
+        margin = np.where(free, log_odds - needed, np.float32(-np.inf))
         heard = audio > 0
-        seen = (self._grid.of(Origin.VIDEO, bins) != 0).any(axis=0) & self._both
         events: list[NoteEvent] = []
-        for key in keys:
-            sure = margin[:, key] >= 0
+        for column in np.flatnonzero((margin >= 0).any(axis=0)):
+            key = int(keys[column])
+            sure = margin[:, column] >= 0
             eye_first = self._both and not sure[heard].any()
-            told = log_odds[:, key]
+            by_bin = log_odds[:, column]
             if self._both and not eye_first:
                 sure &= heard  # the ear knows the moment better
-                told = np.where(heard, told, -np.inf)
-            row = int(np.where(sure, told, -np.inf).argmax())
-            onset_ns = _middle_ns(told, row, bins.start)
-            if not seen[key] or not self._waits(onset_ns):
-                events += self._start(int(key), onset_ns, float(log_odds[row, key]), t_ns, eye_first)
+                by_bin = np.where(heard, by_bin, -np.inf)
+            row = int(np.where(sure, by_bin, -np.inf).argmax())
+            onset_ns = _middle_ns(by_bin, row, bins.start)
+            seen = self._both and self._grid.of(Origin.VIDEO, bins)[:, key].any()
+            if not seen or not self._waits(onset_ns):
+                events += self._start(key, onset_ns, float(log_odds[row, column]), t_ns, eye_first)
         return events
 
     def _waits(self, onset_ns: int) -> bool:
@@ -290,15 +315,18 @@ class Tracker:
     def _retractions(self, t_ns: int) -> list[NoteEvent]:
         events: list[NoteEvent] = []
         last_stage = len(self._settings.audio_thresholds)
+        hears = self._health.weights[Origin.AUDIO] > 0
         for key, (time_bin, eye_first) in list(self._on_probation.items()):
             bins = self._grid.clip(range(time_bin - _PEAK_BINS, time_bin + _PEAK_BINS + 1))
-            audio = self._stage(Origin.AUDIO, bins)
-            if len(bins) <= 2 * _PEAK_BINS or audio.min() < last_stage:
+            heard = hears and self._grid.least_stage(Origin.AUDIO, bins) >= last_stage
+            if len(bins) <= 2 * _PEAK_BINS or not heard:
                 if t_ns - time_bin * BIN_NS > SECOND // 2:
                     del self._on_probation[key]  # no ear has judged it: the eye's word stands
                 continue
             del self._on_probation[key]
-            best = float(self._log_odds(bins, audio, t_ns)[:, key].max())
+            one = np.array((key,))
+            audio = self._stage(Origin.AUDIO, bins)
+            best = float(self._log_odds(self._told(bins, one), one, audio, t_ns).max())
             doubtful = best < self._settings.audio_thresholds[-1] - _DOUBT
             if eye_first:
                 self._eye.judge_early(taken_back=doubtful)
@@ -306,12 +334,17 @@ class Tracker:
                 events.append(self._offset(key, t_ns, t_ns, 1.0, retracts=True))
         return events
 
-    def _releases(self, t_ns: int) -> list[NoteEvent]:
-        watched = self._filter.watched(t_ns)
-        early = self._pressed & (t_ns - self._onset_ns <= np.where(watched, _WATCHED_HOLD_NS, _HOLD_NS))
-        up = self._pressed & (self._filter.pressed < _RELEASE) & ~early
-        self._filter.pressed[early] = np.maximum(self._filter.pressed[early], 1.0)
-        keys = np.flatnonzero(up)
+    def _releases(self, watched: Bool, t_ns: int) -> list[NoteEvent]:
+        down = self._pressed.nonzero()[0]
+        if not len(down):
+            return []
+        log_odds = self._filter.pressed[down]
+        if log_odds.min() >= _RELEASE:
+            return []
+        early = t_ns - self._onset_ns[down] <= np.where(watched[down], _WATCHED_HOLD_NS, _HOLD_NS)
+        if early.any():
+            self._filter.pressed[down[early]] = np.maximum(log_odds[early], 1.0)
+        keys = down[~early & (log_odds < _RELEASE)]
         if not len(keys):
             return []
         shortest = round(self._settings.minimum_duration_ms * MILLISECOND)
