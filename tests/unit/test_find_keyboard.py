@@ -79,6 +79,26 @@ def test_shining_black_keys_do_not_end_the_keyboard(side):
     assert not found.octave_uncertain
 
 
+def test_black_keys_that_shine_beside_their_shadows_leave_the_octave_sure():
+    """Half of the black keys mirror a window: what is dark there are their shadows, off their places."""
+    rng = np.random.default_rng(91)
+    view = View(elevation=65, instrument={"gap": 40.0, "gap_mm": 1.3})
+    picture = draw(view, rng)
+
+    def fill(left, right, back, front, value):
+        corners = view.to_pixels([[left, back], [right, back], [right, front], [left, front]])
+        cv2.fillConvexPoly(picture, np.round(corners).astype(np.int32), value)
+
+    for x in KEY_CENTRE[:44][IS_BLACK[:44]]:
+        fill(x - 0.35, x + 0.35, -0.1, 0.6, 215)
+        fill(x - 0.3, x + 0.3, 0.6, 0.66, 50)
+        fill(x + 0.2, x + 0.42, -0.1, 0.66, 20)
+    found = find_keyboard([picture])
+    assert centre_error(found, view)[0] < 0.25
+    assert (found.lowest, found.highest) == (0, 87)
+    assert not found.octave_uncertain
+
+
 def test_the_lens_is_estimated():
     rng = np.random.default_rng(5)
     view = random_view(rng, k1=-0.06, fill=0.95)
@@ -91,6 +111,14 @@ def test_dim_and_noisy():
     rng = np.random.default_rng(6)
     view = View(elevation=60)
     frames = [draw(view, rng, light=0.15, noise=4) for _ in range(9)]
+    assert centre_error(find_keyboard(frames), view)[0] < 0.15
+
+
+def test_nearly_dark():
+    rng = np.random.default_rng(6)
+    view = View(elevation=60)
+    frames = [draw(view, rng, light=0.06, noise=1) for _ in range(5)]
+    assert np.percentile(frames[0], 99) < 15
     assert centre_error(find_keyboard(frames), view)[0] < 0.15
 
 
@@ -147,6 +175,7 @@ def test_a_mirrored_picture_is_refused(seed):
     ("picture", "words"),
     [
         (np.full((480, 640), 6, np.uint8), "too dark"),
+        (np.full((480, 640), 15, np.uint8), "too dark"),
         (np.full((480, 640), 150, np.uint8), "No row of black keys"),
         (np.tile(np.array([200] * 12 + [30] * 6, np.uint8), (480, 40))[:, :640], "black keys|dark bars"),
         (np.random.default_rng(0).integers(0, 255, (480, 640)).astype(np.uint8), "black keys|dark bars"),

@@ -32,6 +32,10 @@ _FITS: Final = 32.0  # score of a layout with hardly a key in doubt
 _SURE: Final = 28.0  # score of a layout that needs no rival
 _LEAST_QUALITY: Final = 0.1
 _TRIES: Final = 4
+# Luma of the brightest parts: below the first a picture is not searched, and where nothing is found below the
+# second, the dark is to blame.
+_BLACK: Final = 8
+_DIM: Final = 20
 
 
 def find_keyboard(frames: Sequence[UInt8], hint: Calibration | None = None) -> Calibration:
@@ -60,8 +64,19 @@ def find_in_two_steps(
     if not frames:
         raise CalibrationError("There is no picture to look for a keyboard in; check that the camera works.")
     luma = median_picture(frames)
+    bright = float(np.percentile(luma, 99))
+    if bright < _BLACK:
+        raise CalibrationError(_too_dark(bright))
+    try:
+        return _found(luma, hint)
+    except CalibrationError as error:
+        if bright < _DIM:
+            raise CalibrationError(_too_dark(bright)) from error
+        raise
+
+
+def _found(luma: UInt8, hint: Calibration | None) -> tuple[Calibration, Calibration]:
     height, width = luma.shape
-    _require_light(luma)
     small, scale = _shrink(luma)
     first = _search(small)
     try:
@@ -120,13 +135,11 @@ def median_picture(frames: Sequence[UInt8]) -> UInt8:
     return np.asarray(np.median(np.stack(list(frames)), axis=0), np.uint8)
 
 
-def _require_light(luma: UInt8) -> None:
-    bright = float(np.percentile(luma, 99))
-    if bright < 20:
-        raise CalibrationError(
-            f"The picture is too dark to find a keyboard in (its brightest parts reach {bright:.0f} of 255): "
-            "switch a lamp on, or take the cover off the lens."
-        )
+def _too_dark(bright: float) -> str:
+    return (
+        f"The picture is too dark to find a keyboard in (its brightest parts reach {bright:.0f} of 255): "
+        "switch a lamp on, or take the cover off the lens."
+    )
 
 
 def _shrink(luma: UInt8) -> tuple[UInt8, float]:

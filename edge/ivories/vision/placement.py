@@ -104,12 +104,22 @@ def _laid(pattern: PlaneMap, layout: Layout, *, mirrored: bool) -> Placed:
 
 
 def settle(luma: UInt8, placed: Placed) -> Placed:
-    """Return ``placed`` refined and, where it is open which way round it lies, the better of the two."""
+    """Return ``placed`` refined and, where it is open which way round it lies, the better of the two.
+
+    Where the octave stays open, the white keys are followed to where they end: black keys that shine like
+    white ones may have ended the row too early.
+    """
     settled = _settle(luma, placed)
-    if placed.turned is None:
+    if placed.turned is not None:
+        turned = _settle(luma, placed.turned)
+        settled = max(settled, turned, key=lambda way: way.layout.score + way.front)
+    if settled.octave_sure:
         return settled
-    turned = _settle(luma, placed.turned)
-    return max(settled, turned, key=lambda way: way.layout.score + way.front)
+    try:
+        further = _settle(luma, _follow_whites(luma, settled))
+    except np.linalg.LinAlgError:
+        return settled
+    return further if further.octave_sure else settled
 
 
 def _settle(luma: UInt8, placed: Placed, rounds: int = 4) -> Placed:
@@ -118,9 +128,8 @@ def _settle(luma: UInt8, placed: Placed, rounds: int = 4) -> Placed:
         low, high = white_span(placed.layout)
         refined = refine(luma, placed.found, KEY_CENTRE[IS_BLACK], low, high, lens=True)
         shift = placed.layout.shift
-        pattern = refined.found.moved(np.array([[1.0, 0, shift], [0, 1, 0], [0, 0, 1]]))
         known = PATTERN[(PATTERN + shift > low) & (PATTERN + shift < high)]
-        reading = read_pattern(luma, pattern, known, raised=True)
+        reading = read_pattern(luma, _unshifted(refined.found, shift), known, raised=True)
         layout = best_layout(reading)
         placed = replace(
             placed,
@@ -138,10 +147,34 @@ def _settle(luma: UInt8, placed: Placed, rounds: int = 4) -> Placed:
     return placed
 
 
+def _unshifted(found: PlaneMap, shift: float) -> PlaneMap:
+    """Return the map of the pattern plane for that of a keyboard laid over it at ``shift``."""
+    return found.moved(np.array([[1.0, 0, shift], [0, 1, 0], [0, 0, 1]]))
+
+
 def white_span(layout: Layout) -> tuple[int, int]:
     """Return the x, 0..52, of the left and right side of the keyboard."""
     whites = KEY_CENTRE[layout.lowest : layout.highest + 1][~IS_BLACK[layout.lowest : layout.highest + 1]]
     return round(whites[0] - 0.5), round(whites[-1] + 0.5)
+
+
+def _follow_whites(luma: UInt8, placed: Placed) -> Placed:
+    """Return ``placed`` fitted outwards as far as the gaps between white keys go on, and read again."""
+    found, layout = placed.found, placed.layout
+    blacks = PATTERN + layout.shift
+    low, high = white_span(layout)
+    known = PATTERN[(blacks > low) & (blacks < high)]
+    for _ in range(8):
+        refined = refine(luma, found, blacks, low - _STEP, high + _STEP, lens=high - low > _LENS_FROM)
+        if not np.isfinite(refined.low):
+            break
+        found = refined.found
+        further = min(low, round(refined.low)), max(high, round(refined.high))
+        if further == (low, high):
+            break
+        low, high = further
+    reading = read_pattern(luma, _unshifted(found, layout.shift), known, raised=True)
+    return replace(placed, found=found).shifted(best_layout(reading))
 
 
 def _follow(luma: UInt8, pattern: PlaneMap, places: Float64) -> tuple[PlaneMap, Float64]:

@@ -31,7 +31,7 @@ class Refined:
     support: float
     """0..1: share of the places along the keyboard where edges were seen"""
     low: float
-    """x of the first place where black keys were seen in line; nan without any"""
+    """x of the first place where black keys or gaps were seen in line; nan without any"""
     high: float
     """x of the last one"""
 
@@ -71,8 +71,8 @@ def refine(
         residual = float(np.median(np.abs(error[along]))) if along.any() else np.inf
         covered = np.unique(np.floor(seen.place[along, 0] / 2))
         support = min(1.0, 2 * len(covered) / max(1, high - low))
-        black = seen.place[seen.where(Kind.BLACK_X), 0]
-        first, last = (float(black.min()), float(black.max())) if len(black) else (np.nan, np.nan)
+        x = seen.place[along, 0]
+        first, last = (float(x.min()), float(x.max())) if len(x) else (np.nan, np.nan)
     return Refined(found, residual, support, first, last)
 
 
