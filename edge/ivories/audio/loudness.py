@@ -52,6 +52,8 @@ class KeyLoudness:
         hops = max(1, round(_HOLD_NS * spec.rate / (SECOND * spec.hop)))
         self._heard = np.empty((hops, spec.bands), np.float32)
         self._next_frame: int | None = None
+        self._horizon_ns: tuple[int, ...] = ()
+        self._gains: Float32 = np.empty((0, 1), np.float32)
         self.reset()
 
     def reset(self) -> None:
@@ -68,15 +70,14 @@ class KeyLoudness:
         if spectrum.frame != self._next_frame:
             self.reset()
         self._next_frame = spectrum.frame + 1
-        newest = self._heard[spectrum.frame % len(self._heard)]
-        bins = spectrum.bins[np.newaxis, :, self._window, np.newaxis]
-        newest[:] = self._spec.decibels(bins, spectrum.level_db)[0, :, 0]
+        bins = spectrum.bins[:, self._window, np.newaxis]
+        self._heard[spectrum.frame % len(self._heard)] = self._spec.decibels(bins, spectrum.level_db)[:, 0]
         peak = self._heard.max(axis=0)
         # A piano is not in tune to a band: the neighbours of a partial's band count as well.
         wide = np.maximum(peak, _SILENCE_DB)
         np.maximum(wide[1:], peak[:-1], out=wide[1:])
         np.maximum(wide[:-1], peak[1:], out=wide[:-1])
-        return np.asarray(wide[self._columns], np.float32)
+        return np.asarray(wide.take(self._columns), np.float32)
 
     def push(self, spectrum: Spectrum) -> Float32:
         """Take one hop and return (K,) dB: how loud a note of each key is by now; exact to a constant."""
@@ -86,9 +87,16 @@ class KeyLoudness:
         """Take one hop and return the ``evidence`` of it with the loudness in place."""
         by_now = self.push(spectrum)
         return [
-            replace(one, loudness=read_only(by_now + still_to_come_db(one.horizon_ns)[:, np.newaxis]))
+            replace(one, loudness=read_only(by_now + self._still_to_come_db(one.horizon_ns)))
             for one in evidence
         ]
+
+    def _still_to_come_db(self, horizon_ns: tuple[int, ...]) -> Float32:
+        """(H, 1), worked out once: a network has the same horizons all the time."""
+        if horizon_ns != self._horizon_ns:
+            self._horizon_ns = horizon_ns
+            self._gains = still_to_come_db(horizon_ns)[:, np.newaxis]
+        return self._gains
 
 
 def still_to_come_db(since_ns: Sequence[int]) -> Float32:

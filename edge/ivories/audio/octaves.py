@@ -46,6 +46,7 @@ class OctaveDoubt:
         self._wide: Float32 = np.zeros((0, 0), np.float32)  # (H, K + 2 * reach)
         self._beside: Float32 = np.zeros((0, 0, 0), np.float32)  # (hops, H, K), of the last hops
         self._row = 0
+        self._quiet = 0  # hops since any key was so sure that another could be doubted
         self._heard_ns: int | None = None
 
     def reset(self) -> None:
@@ -59,16 +60,27 @@ class OctaveDoubt:
             self._begin(evidence)
         self._heard_ns = evidence.t_ns
         log_odds = evidence.onset + np.float32(ONSET_PRIOR)
-        reach, wide = self._reach, self._wide
-        wide[:, reach : reach + KEYS] = log_odds
         newest = self._beside[self._row]
         self._row = (self._row + 1) % len(self._beside)
-        np.maximum.reduce([wide[:, reach + o : reach + o + KEYS] for o in OCTAVES], out=newest)
+        if log_odds.max() <= self._margin:
+            newest[:] = _NEVER
+            self._quiet += 1
+            if self._quiet >= len(self._beside):
+                return evidence
+        else:
+            self._quiet = 0
+            self._look_aside(log_odds, newest)
         surer = self._beside.max(axis=0) - np.maximum(log_odds, 0) - self._margin
         if surer.max() <= 0:
             return evidence
         doubt = np.clip(self._share * surer, 0, np.float32(MOST))
         return replace(evidence, onset=read_only(evidence.onset - doubt))
+
+    def _look_aside(self, log_odds: Float32, out: Float32) -> None:
+        """Enter into ``out`` (H, K) how sure the ear is of the surest octave of each key."""
+        reach, wide = self._reach, self._wide
+        wide[:, reach : reach + KEYS] = log_odds
+        np.maximum.reduce([wide[:, reach + o : reach + o + KEYS] for o in OCTAVES], out=out)
 
     def enter(self, evidence: Sequence[KeyEvidence]) -> list[KeyEvidence]:
         """Take what was heard, hop by hop, and return it doubted."""
@@ -82,3 +94,4 @@ class OctaveDoubt:
             self._beside = np.empty((hops, horizons, KEYS), np.float32)
             self._row = 0
         self._beside[:] = _NEVER
+        self._quiet = hops

@@ -11,6 +11,7 @@ The numbers come from ``ivories-train audio talk``. They depend on the front end
 these are more or less often half sure.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -113,7 +114,7 @@ class VoiceGuard:
             self.reset()
             self._level[:] = spectrum.level_db
         self._next_frame = spectrum.frame + 1
-        upper = np.maximum(spectrum.bins, 0).astype(np.float32) / np.float32(_TOP)
+        upper = np.asarray(np.maximum(spectrum.bins, 0) / np.float32(_TOP), np.float32)
         p = _probability(evidence.onset + np.float32(ONSET_PRIOR))
         values = [
             *self._glide_and_stay(upper[:, self._middle], spectrum.frame % _GLIDE_HOPS),
@@ -122,7 +123,7 @@ class VoiceGuard:
             float(p[-1].sum()),
             float((p * (1 - p)).sum()) / len(p),
         ]
-        if upper.max(initial=0) * _TOP <= _LOUD:
+        if spectrum.bins.max(initial=0) <= _LOUD:
             return values, 0.0
         sounding = 1 / (1 + np.exp(-float(evidence.frame.max()) - _FRAME_PRIOR))
         least, most = _NOTES
@@ -145,7 +146,7 @@ class VoiceGuard:
         fits = np.correlate(x, before[_GLIDE_BANDS:-_GLIDE_BANDS])
         stays = float(fits[_GLIDE_BANDS])
         fits[_GLIDE_BANDS] = 0
-        whole = float(np.sqrt(power * self._power[row])) + 0.5
+        whole = math.sqrt(power * self._power[row]) + 0.5
         self._bands[row], self._power[row] = x, power
         return (float(fits.max()) - stays) / whole, stays / whole
 

@@ -72,14 +72,19 @@ class EvidenceDecoder:
 
         ``outputs`` holds ``keys`` (1, 1, K, C) int8 and, if the manifest has it, ``pedal`` (1, 1) int8.
         """
-        values = outputs[KEYS_OUTPUT][0, 0].T * self._gain + self._shift  # (C, K)
+        values = np.multiply(outputs[KEYS_OUTPUT][0, 0].T, self._gain, order="C")  # (C, K)
+        values += self._shift
         if self._visible is not None:
             visible = visible & (values[self._visible] > 0)
-        values[:, ~visible] = 0
-        nothing = np.zeros(KEYS, np.float32)
-        velocity = np.full(KEYS, np.nan, np.float32)
-        if self._velocity is not None:
-            velocity[visible] = 1 / (1 + np.exp(-values[self._velocity, visible]))
+        hidden = ~visible
+        if covered := bool(hidden.any()):
+            values[:, hidden] = 0
+        if self._velocity is None:
+            velocity = np.full(KEYS, np.nan, np.float32)
+        else:
+            velocity = 1 / (1 + np.exp(-values[self._velocity]))
+            if covered:
+                velocity[hidden] = np.nan
         pedal = None
         if self._pedal is not None:
             gain, shift = self._pedal
@@ -90,7 +95,9 @@ class EvidenceDecoder:
             step_ns=step_ns,
             horizon_ns=horizon_ns,
             onset=read_only(values[self._onset_rows]),
-            frame=read_only(nothing if self._frame is None else values[self._frame].copy()),
+            frame=read_only(
+                np.zeros(KEYS, np.float32) if self._frame is None else values[self._frame].copy()
+            ),
             offset=None if self._offset is None else read_only(values[self._offset].copy()),
             velocity=read_only(velocity),
             visible=read_only(visible.copy()),
