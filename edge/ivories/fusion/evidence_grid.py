@@ -88,14 +88,18 @@ class EvidenceGrid:
             beside: the eye is beside an ear: the mean of its looks counts, not the best informed one.
         """
         llr = self._told(bins, beside=beside)[:, :, keys]
-        return np.asarray(llr * _column(weights)[:, :, np.newaxis])
+        if min(weights.values()) < 1:
+            llr *= _column(weights)[:, :, np.newaxis]
+        return llr
 
     def most(self, bins: range, weights: Mapping[Origin, float], *, beside: bool) -> Float32:
         """Return (K,) log-likelihood ratios of both sensors that are exceeded in none of ``bins``.
 
         Arguments are those of `told`: this is the quick look before it.
         """
-        most = np.maximum.reduce(self._told(bins, beside=beside), axis=1, initial=0) * _column(weights)
+        most = np.maximum.reduce(self._told(bins, beside=beside), axis=1, initial=0)
+        if min(weights.values()) < 1:
+            most *= _column(weights)
         return np.asarray(most[0] + most[1], np.float32)
 
     def of(self, origin: Origin, bins: range) -> Float32:

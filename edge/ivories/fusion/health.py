@@ -147,6 +147,7 @@ class SensorHealth:
         self._judged_ns: dict[Origin, int] = {}
         self._visible: NDArray[np.bool_] = np.zeros(KEYS, bool)
         self._open: deque[tuple[Origin, int, int]] = deque(maxlen=4 * KEYS)
+        self._reasons: tuple[object, ...] = ()  # of the weights
         self.weights = dict.fromkeys(Origin, 1.0)
         """0..1 per sensor, after the newest evidence"""
 
@@ -186,6 +187,11 @@ class SensorHealth:
     def _weigh(self) -> None:
         now_ns = max(self._newest_ns.values())
         present = {o for o, t_ns in self._newest_ns.items() if now_ns - t_ns <= _ABSENT_NS}
+        alive = tuple(agreement.alive for agreement in self._agreement.values())
+        reasons = (present, alive, *self._own.values(), self._piano)
+        if reasons == self._reasons:
+            return
+        self._reasons = reasons
         agreement = {o: self._agreement[o].weight for o in Origin}
         if not any(agreement[o] * self._own[o] for o in present):
             agreement = dict.fromkeys(Origin, 1.0)  # nobody is left to say who is wrong

@@ -86,7 +86,9 @@ class SkewEstimator:
         near = np.abs(differences[:, None] - differences) <= _HALF_WIDTH_NS
         mode = differences[near.sum(1).argmax()]
         for _ in range(8):  # mean shift: a few steps reach the middle of the crowd
-            mode = differences[np.abs(differences - mode) <= _HALF_WIDTH_NS].mean()
+            before, mode = mode, differences[np.abs(differences - mode) <= _HALF_WIDTH_NS].mean()
+            if mode == before:
+                break
         share = float((np.abs(differences - mode) <= _HALF_WIDTH_NS).mean())
         surely = share - 2 * np.sqrt(share * (1 - share) / n)
         self._confidence = float(np.clip((surely - _CHANCE) / (1 - _CHANCE), 0, 1))

@@ -314,6 +314,8 @@ class Tracker:
 
     def _retractions(self, t_ns: int) -> list[NoteEvent]:
         events: list[NoteEvent] = []
+        if not self._on_probation:
+            return events
         last_stage = len(self._settings.audio_thresholds)
         hears = self._health.weights[Origin.AUDIO] > 0
         for key, (time_bin, eye_first) in list(self._on_probation.items()):
