@@ -7,6 +7,7 @@ import pytest
 
 from ivories.datatypes import Origin
 from ivories.fusion.evidence_grid import BIN_NS, BINS, EvidenceGrid, believed
+from ivories.fusion.tracker import Tracker, TrackerSettings
 from ivories.keyboard import KEYS
 from support import FRAME_NS, HOP_NS, audio_evidence, video_evidence
 
@@ -86,3 +87,29 @@ def test_of_one_sensor_alone_the_other_adds_nothing():
     assert eye == pytest.approx(np.zeros_like(eye), abs=1e-6)
     assert ear.max() == pytest.approx(np.log(0.97 * np.exp(7) + 0.03), rel=1e-6)
     assert ear.min() == pytest.approx(np.log(0.97 * np.exp(-3) + 0.03), rel=1e-5), "blind with 3 %"
+
+
+def test_what_comes_too_late_is_left_out():
+    grid = EvidenceGrid()
+    newest = grid.put(audio_evidence(1000, [])).stop - 1
+    late = grid.put(audio_evidence(1000 - 2 * BINS, [(39, 900 - 2 * BINS, 1000)]))
+    assert len(late) == 0
+    for bins in (
+        range(newest - 3 * BINS, newest - 2 * BINS),
+        range(newest + 5, newest + 9),
+        range(newest - BINS),
+    ):
+        kept = grid.clip(bins)
+        assert len(kept) == 0
+        assert grid.of(Origin.AUDIO, kept).shape == (0, KEYS)
+        assert grid.stage(Origin.AUDIO, kept).shape == (0,)
+        assert not grid.most(kept, WELL, beside=True).any()
+
+
+def test_a_sensor_that_is_seconds_late_tells_nothing_and_harms_nothing():
+    thresholds = TrackerSettings(audio_thresholds=(2.0, 1.0, 0.0), video_thresholds=(3.0, 2.0, 1.0, 0.0))
+    tracker, stroke = Tracker(thresholds), (39, 1_000_000_000, 1_300_000_000)
+    events = [e for hop in range(400) for e in tracker.push(audio_evidence(hop, []))]
+    events += [e for frame in range(60) for e in tracker.push(video_evidence(frame, [stroke], strength=14.0))]
+    events += [e for hop in range(400, 420) for e in tracker.push(audio_evidence(hop, []))]
+    assert events == []

@@ -122,7 +122,8 @@ class EvidenceGrid:
         """Return the part of ``bins`` that the grid remembers."""
         if self._newest is None:
             return range(0)
-        return range(max(bins.start, self._oldest), min(bins.stop, self._newest + 1))
+        start = max(bins.start, self._oldest)
+        return range(start, max(start, min(bins.stop, self._newest + 1)))
 
     def _rows(self, bins: range) -> slice:
         return slice(bins.start - self._first, bins.stop - self._first)

@@ -254,6 +254,8 @@ class Tracker:
 
     def _onsets(self, bins: range, watched: Bool, t_ns: int) -> list[NoteEvent]:
         bins = self._grid.clip(range(bins.start - _PEAK_BINS, bins.stop + _PEAK_BINS))
+        if not bins:
+            return []
         # Two quick looks at what the log-odds are at most, so that they are worked out for few keys only.
         most = self._grid.most(bins, self._health.weights, beside=self._both)
         keys = (most + self._prior(t_ns) > self._least - _ROUNDED).nonzero()[0]
