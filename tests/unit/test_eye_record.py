@@ -118,7 +118,7 @@ def test_a_key_that_the_eye_cannot_see_is_told_as_by_ear_alone():
 )
 def test_a_note_that_is_seen_first_waits_for_its_sound_where_that_is_wanted(settings, frame_ns, early):
     """The sound is loud, which shows in the velocity of a note that waited."""
-    heard, tracker, told = [(60, 60, 90)], Tracker(settings, touch=TouchScale(-40.0, 1000)), []
+    heard, tracker, told = [(60, 60, 90)], Tracker(settings, touch=TouchScale.even(-40.0, 1000)), []
     for one in both(100, heard, in_ns(heard), eye=14.0):
         if one.origin is Origin.VIDEO:
             told += onsets(tracker, [replace(one, step_ns=frame_ns)])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from damage import edited, told
 from ivories.config import load_config, parse_config
 from ivories.errors import CalibrationError, ConfigError, ModelError
+from ivories.fusion.loudness_filter import LoudnessFilter
 from ivories.inference.manifest import check, load_manifest
 from ivories.touch_store import TouchStore
 from ivories.vision import calibration
@@ -28,7 +29,11 @@ JSON = st.recursive(
 TOKENS = st.sampled_from(
     [b"[", b"]", b"[[", b'"', b"'", b"=", b"\n", b"{", b"}", b"-", b"1e999", b"nan", b"inf", b"\\u"]
 )
-TOUCHES = st.fixed_dictionaries({"mean_db": SCALARS, "notes": SCALARS}).map(lambda v: json.dumps(v).encode())
+NUMBERS = st.floats() | st.integers(0, 3)
+KEYFULS = st.builds(lambda most, one: [*[most] * 87, one], NUMBERS, NUMBERS | SCALARS)
+TOUCHES = st.fixed_dictionaries({"key_db": KEYFULS, "key_notes": KEYFULS}).map(
+    lambda v: json.dumps(v).encode()
+)
 EDITS = st.lists(
     st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=8) | TOKENS), min_size=1, max_size=4
 )
@@ -44,7 +49,9 @@ def file():
 def test_any_file_as_the_scale_of_velocities(file, content):
     file.write_bytes(content)
     scale = TouchStore(file).load()
-    assert scale is None or (math.isfinite(scale.mean_db) and scale.notes >= 0)
+    assert scale is None or math.isfinite(
+        LoudnessFilter(scale.key_db, scale.key_notes).above_db(40, 0, -40.0, trust=0.3)
+    )
 
 
 READERS = [(load_config, ConfigError), (load_manifest, ModelError), (calibration.load, CalibrationError)]
