@@ -171,9 +171,9 @@ def run(
     verbose: VerboseOption = False,
 ) -> None:
     """Be the instrument: camera and microphone in, notes out, until stopped."""
-    from ivories import live
+    from ivories import service
 
-    live.run(_begin(config, verbose, service=True), view=view)
+    service.run(_begin(config, verbose, service=True), view=view)
 
 
 @cli.command()

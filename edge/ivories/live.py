@@ -1,4 +1,4 @@
-"""``ivories run``: the instrument itself. Sensors in threads of their own, notes out of the main thread.
+"""The instrument while it plays: sensors in threads of their own, notes out of the main thread.
 
 ears:  sound source -> AudioPath -> evidence mailbox
 eyes:  camera -> newest-frame mailbox;  sight: newest frame -> VideoPath -> evidence mailbox
@@ -9,32 +9,25 @@ releases every key on every sink and ends the program, so that its supervisor st
 """
 
 import logging
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from ivories.app import Application
-from ivories.calibration_store import CalibrationStore
 from ivories.clock import now_ns
-from ivories.config import Config
-from ivories.controls import Request
 from ivories.datatypes import AudioBlock, KeyEvidence, Origin, VideoFrame
-from ivories.errors import BackendError, CalibrationError, SourceError
+from ivories.errors import BackendError, SourceError
 from ivories.fusion.touch import TouchScale
 from ivories.instrument import Instrument
-from ivories.outputs import build_sinks
+from ivories.paths import VideoPath
 from ivories.recorder.recorder import Recorder
 from ivories.runtime.mailbox import Mailbox, Overflow
 from ivories.runtime.notify import NOTES, Supervision
-from ivories.runtime.priority import raise_priority, step_behind
+from ivories.runtime.priority import step_behind
 from ivories.runtime.timing import StageTimes
 from ivories.runtime.worker import Pushable, Worker
-from ivories.sensors import open_camera, open_microphone
 from ivories.sources.base import AudioSource, Exposing, VideoSource
-from ivories.touch_store import TouchStore
 from ivories.vision.calibration import Calibration
 
 _log = logging.getLogger(__name__)
@@ -69,7 +62,8 @@ class Live:
         keep: called with every position found.
         keep_skew: called often with the time between eyes and ears, None while unknown; must be quick.
         recorder: keeps what is heard and seen; None for nothing of it.
-        keep_touch: called often with the scale of velocities, None while unknown; must be quick.
+        keep_touch: called often with a function that tells the scale of velocities, None while unknown; must
+            be quick, which asking that function every time is not.
     """
 
     def __init__(
@@ -82,7 +76,7 @@ class Live:
         keep: Callable[[Calibration], None] = lambda _: None,
         keep_skew: Callable[[int | None], None] = lambda _: None,
         recorder: Recorder | None = None,
-        keep_touch: Callable[[TouchScale | None], None] = lambda _: None,
+        keep_touch: Callable[[Callable[[], TouchScale | None]], None] = lambda _: None,
     ) -> None:
         self._app = app
         self._instrument = instrument
@@ -92,7 +86,7 @@ class Live:
         self._keep_skew = keep_skew
         self._recorder = recorder
         self._keep_touch = keep_touch
-        self._stops = 0.0  # that the camera is asked to expose by
+        self._sight: VideoPath | None = None
         self.passage = StageTimes()
         """How long evidence took to and between the threads, by ``ORIGIN: STEP``"""
         self.passing: Origin | None = None
@@ -153,7 +147,7 @@ class Live:
         self.passage.add(f"{evidence.origin}: front end and network", carried.put_ns - carried.taken_ns)
         self._instrument.push(evidence)
         self._keep_skew(self._instrument.measured_skew_ns)
-        self._keep_touch(self._instrument.touch)
+        self._keep_touch(lambda: self._instrument.touch)
 
     def _check(self) -> None:
         for worker in self._workers:
@@ -207,8 +201,8 @@ class Live:
         self._pump(blocks, self._app.audio_path(source.rate), "capture")
 
     def _look(self, source: VideoSource) -> None:
-        if self._stops and isinstance(source, Exposing):  # asked of the one before it
-            source.correct_exposure(self._stops)
+        if isinstance(source, Exposing) and self._sight is not None and self._sight.stops:
+            source.correct_exposure(self._sight.stops)  # as the one before it was
         for frame in source:
             arrived_ns = now_ns()
             self.passage.add(f"{Origin.VIDEO}: capture", arrived_ns - frame.t_ns)
@@ -219,7 +213,8 @@ class Live:
     def _see(self) -> None:
         step_behind()  # where ears and eyes share a core, the ears go first
         frames = (carried.item for carried in self._supervision.watched("camera", self._waiting_frames()))
-        self._pump(frames, self._app.video_path(self._calibration, self._found, self._correct_exposure))
+        self._sight = self._app.video_path(self._calibration, self._found, self._correct_exposure)
+        self._pump(frames, self._sight)
 
     def _waiting_frames(self) -> Iterable[Carried[VideoFrame]]:
         for carried in self._frames:
@@ -227,8 +222,9 @@ class Live:
             yield carried
 
     def _correct_exposure(self, stops: float) -> bool:
-        self._stops = stops
         source = self._sources.get("camera")
+        if source is None:  # it is asked when it is back
+            return True
         return isinstance(source, Exposing) and source.correct_exposure(stops)
 
     def _found(self, calibration: Calibration) -> None:
@@ -252,63 +248,3 @@ def _passed_on(items: Iterable[Item], take: Callable[[Item], None]) -> Iterator[
     for item in items:
         yield item
         take(item)
-
-
-def _kept(store: CalibrationStore) -> Calibration | None:
-    """Return the position that is kept; None, with a warning, where the file is of no use."""
-    try:
-        return store.load()
-    except CalibrationError as error:
-        _log.warning("%s Until then the keyboard is searched for in the pictures.", error)
-        return None
-
-
-def run(config: Config, *, view: bool = False) -> None:
-    """Be the instrument until SIGINT or SIGTERM; SIGUSR1 saves a take.
-
-    Raises:
-        IvoriesError: nothing to hear or see with, no way out, or a model that does not fit.
-    """
-    hears, sees = config.audio.source != "off", config.video.source != "off"
-    if not hears and not sees:
-        raise BackendError("both senses are switched off: set audio.source or video.source to auto")
-    raise_priority(realtime_priority=config.runtime.realtime_priority, lock_memory=config.runtime.lock_memory)
-    app = Application(config, audio=hears, video=sees)
-    store = CalibrationStore(Path(config.video.calibration))
-    calibration = _kept(store) if sees else None
-    touches = TouchStore(Path(config.video.calibration).with_name("touch.json"))
-    sinks = build_sinks(config, app.models, view=view)
-    recorder = Recorder(config.recorder, sees=sees) if config.recorder.minutes else None
-    if recorder is not None:
-        sinks.insert(0, recorder)  # the sinks after it can tell of it from the first
-    instrument = app.instrument(sinks, calibration, touches.load() if hears else None)
-    live = Live(
-        app,
-        instrument,
-        (lambda: open_microphone(config)) if hears else None,
-        (lambda: open_camera(config)) if sees else None,
-        calibration,
-        store.keep_position,
-        store.offer_skew,
-        recorder,
-        touches.offer,
-    )
-    signal.signal(signal.SIGUSR1, lambda *_: _save_take(recorder))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: live.stop())
-    try:
-        live.run()
-    finally:
-        store.close()
-        touches.close()
-    app.close()
-    touches.keep(instrument.touch)
-    if sees and instrument.measured_skew_ns is not None:
-        store.keep_skew(instrument.measured_skew_ns)
-
-
-def _save_take(recorder: Recorder | None) -> None:
-    if recorder is None:
-        _log.warning("no take is saved: nothing is recorded; set recorder.minutes above 0 and start anew")
-    elif not recorder.ask(Request("take", "", lambda _: None)):
-        _log.warning("no take is saved: too many wait already")

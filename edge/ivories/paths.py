@@ -118,12 +118,16 @@ class VideoPath:
         self._health = CameraHealth()
         self._expose = expose
         self._exposure: ExposureWatch | None = None
-        self._stops = 0.0
 
     @property
     def calibration(self) -> Calibration | None:
         """The position in use; None while it is searched for."""
         return self._calibration
+
+    @property
+    def stops(self) -> float:
+        """By which the camera has to expose beside what it chooses; at most 0."""
+        return 0.0 if self._exposure is None else self._exposure.stops
 
     @property
     def delay_ns(self) -> int:
@@ -173,19 +177,22 @@ class VideoPath:
             return False
         self._drift = DriftWatch(self._calibration)
         self._drift_due_ns = frame.t_ns + _DRIFT_EVERY_NS
-        if self._expose is not None:
-            self._exposure = ExposureWatch(self._calibration, self._stops)
+        if self._exposure is not None:
+            self._exposure.aim(self._calibration)
+        elif self._expose is not None:
+            self._exposure = ExposureWatch(self._calibration)
         return True
 
     def _hold_highlights(self, frame: VideoFrame) -> None:
         """Ask the camera for less light where it leaves white keys plain white."""
         if self._exposure is None or self._expose is None or self._strip is None:
             return
+        before = self._exposure.stops
         with self._times.measure("exposure watch"):
             stops = self._exposure.push(frame)
         if stops is None:
             return
-        plain, before = self._exposure.plain, self._stops
+        plain = self._exposure.plain
         if not self._expose(stops):
             _log.warning(
                 "%.0f %% of the white keys are plain white in the picture, so that presses hardly show, and "
@@ -195,7 +202,6 @@ class VideoPath:
             )
             self._exposure = self._expose = None
             return
-        self._stops = stops
         if stops < before:
             _log.info(
                 "%.0f %% of the white keys are plain white: the camera exposes %.1f stops less than it would",
@@ -242,7 +248,7 @@ class VideoPath:
     def _search_again(self, hint: Calibration | None) -> None:
         """Begin to look for the keyboard; ``hint``: where it was in pictures of this size."""
         self._finder = KeyboardFinder(hint=hint)
-        self._strip = self._drift = self._calibration = self._exposure = None
+        self._strip = self._drift = self._calibration = None
         self._model.reset()
         self._health = CameraHealth()
 

@@ -58,9 +58,12 @@ class TouchStore:
                 _log.warning("the scale of velocities is not kept: %s", error)
             self._kept = scale
 
-    def offer(self, scale: TouchScale | None) -> None:
-        """``keep`` soon and elsewhere: the caller plays music and cannot wait for a memory card."""
-        if scale is not None and self._writer.take_turn():
+    def offer(self, tell: Callable[[], TouchScale | None]) -> None:
+        """``keep`` soon and elsewhere what ``tell`` returns; it is asked where the time for it has come.
+
+        The caller plays music: it cannot wait for a memory card, nor tell the scale a hundred times a second.
+        """
+        if self._writer.take_turn() and (scale := tell()) is not None:
             self._writer.put(scale)
 
     def close(self) -> None:

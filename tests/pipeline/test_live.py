@@ -212,9 +212,12 @@ def test_a_camera_that_comes_back_is_asked_for_less_light_again():
     class Dazzled(ScriptedApp):
         def video_path(self, calibration, keep, expose=None):
             class Path:
+                stops = 0.0
+
                 def push(self, frame):
                     if frame.sequence == 10 and len(cameras) == 1:
-                        assert expose(-1.0)
+                        self.stops = -1.0
+                        assert expose(self.stops)
                     return []
 
             return Path()

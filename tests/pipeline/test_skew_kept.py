@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from test_live import Pictures, Sound
 
-from ivories import doctor, live
+from ivories import doctor, service
 from ivories.clock import MILLISECOND, SECOND
 from ivories.config import Config, VideoSection
 from ivories.fusion.tracker import Tracker, TrackerSettings
@@ -61,22 +61,22 @@ def config(tmp_path, monkeypatch):
     path = tmp_path / "calibration.json"
     calibrations.save(HERE, path)
     apps = []
-    monkeypatch.setattr(live, "Application", lambda *a, **k: apps.append(EarlyEye(*a, **k)) or apps[-1])
-    monkeypatch.setattr(live, "build_sinks", lambda *_, **__: [MemorySink()])
-    monkeypatch.setattr(live, "open_microphone", lambda _: Sound(SECONDS * SECOND // HOP_NS))
-    monkeypatch.setattr(live, "open_camera", lambda _: Pictures(SECONDS * SECOND // FRAME_NS))
-    monkeypatch.setattr(live.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(service, "Application", lambda *a, **k: apps.append(EarlyEye(*a, **k)) or apps[-1])
+    monkeypatch.setattr(service, "build_sinks", lambda *_, **__: [MemorySink()])
+    monkeypatch.setattr(service, "open_microphone", lambda _: Sound(SECONDS * SECOND // HOP_NS))
+    monkeypatch.setattr(service, "open_camera", lambda _: Pictures(SECONDS * SECOND // FRAME_NS))
+    monkeypatch.setattr(service.signal, "signal", lambda *_: None)
     config = Config(video=VideoSection(calibration=str(path)))
     return config, path, apps
 
 
 def test_the_next_run_begins_with_what_the_last_one_learnt(config):
     config, path, apps = config
-    live.run(config)
+    service.run(config)
     kept = calibrations.load(path)
     assert abs(kept.audio_video_skew_ns - SKEW_NS) <= 8 * MILLISECOND
     assert kept.id == HERE.id
-    live.run(config)
+    service.run(config)
     assert [app.begun_with for app in apps] == [[0], [kept.audio_video_skew_ns]]
     told = io.StringIO()
     doctor.run(config, Console(file=told, width=140))
@@ -86,10 +86,12 @@ def test_the_next_run_begins_with_what_the_last_one_learnt(config):
 def test_a_file_that_is_no_calibration_stops_nothing(config, caplog):
     config, path, apps = config
     path.write_text("{}")
-    live.run(config)
+    service.run(config)
     assert [app.begun_with for app in apps] == [[None]]
     (told,) = (
-        r.getMessage() for r in caplog.records if "calibration" in r.getMessage() and r.name == live.__name__
+        r.getMessage()
+        for r in caplog.records
+        if "calibration" in r.getMessage() and r.name == service.__name__
     )
     assert "is not a calibration" in told
     assert "the keyboard is searched for" in told

@@ -282,10 +282,10 @@ def test_the_scale_is_kept_from_one_start_to_the_next(tmp_path):
     now = [0.0]
     store = TouchStore(tmp_path / "touch.json", lambda: now[0])
     assert store.load() is None
-    store.offer(TouchScale.even(-41.5, 80))
+    store.offer(lambda: TouchScale.even(-41.5, 80))
     assert not store.path.exists()  # too soon
     now[0] = OFFER_S + 1
-    store.offer(TouchScale.even(-41.5, 90))
+    store.offer(lambda: TouchScale.even(-41.5, 90))
     store.close()
     assert TouchStore(store.path).load() == TouchScale.even(-41.5, 90)
     store.keep(TouchScale.even(-40.0, 120))

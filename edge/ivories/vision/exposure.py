@@ -46,10 +46,15 @@ class ExposureWatch:
 
     Args:
         calibration: where the keyboard is.
-        stops: what the camera was asked for before.
     """
 
-    def __init__(self, calibration: Calibration, stops: float = 0.0) -> None:
+    def __init__(self, calibration: Calibration) -> None:
+        self.stops = 0.0
+        """Asked for now, at most 0"""
+        self.aim(calibration)
+
+    def aim(self, calibration: Calibration) -> None:
+        """Look elsewhere, begin afresh; the camera stays as it was asked to be."""
         self._at = _white_points(calibration)
         self._size = (calibration.height, calibration.width)
         self._looks: list[UInt8] = []
@@ -57,8 +62,6 @@ class ExposureWatch:
         self._way = 0  # of the newest change: -1 darker, 1 brighter
         self._turned_ns = 0
         self._wait_ns = _WAIT_NS
-        self.stops = stops
-        """Asked for now, at most 0"""
         self.plain = 0.0
         """Share of the white keys that is plain white, at the newest look"""
 
