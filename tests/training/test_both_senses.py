@@ -109,7 +109,9 @@ def louder(made, db):
 def test_of_one_instrument_the_scale_of_velocities_is_handed_on():
     made = [louder(scene(set(), set()), db) for db in (0.0, -10.0, 8.0)]
     scales = [one.touch.mean_db for one in in_turn(made, "audio", SETTINGS)]
-    assert scales == pytest.approx([-30, -35, -30.7], abs=0.5)
+    assert scales[0] == pytest.approx(-30)
+    assert -34 < scales[1] < -30.5  # moved by the second piece, but not torn away
+    assert scales[1] < scales[2] < -29.5
     velocity = velocity_table(made, "made", SETTINGS)
     ear, eye, both = cells(velocity, "velocity r over all")
     assert min(float(ear), float(both)) > 0.9

@@ -232,6 +232,15 @@ def test_a_piano_whose_registers_differ_is_made_up_for():
     assert sum(touch.scale.key_notes) == 300
 
 
+def test_what_follows_is_soft_or_loud_beside_the_first_piece():
+    """The scale stays where the first thirty notes set it, kept or not, however many soft ones follow."""
+    first = [(40 + i % 20, 10 * i, -34.0) for i in range(30)]
+    second = [(40 + i % 20, 20000 + 10 * i, -44.0) for i in range(30)]
+    touch, _ = struck(first)
+    for told in (struck(first + second)[1][30:], struck(second, touch.scale)[1]):
+        assert np.mean(told) == pytest.approx(USUAL - 20, abs=6)
+
+
 def test_a_single_key_that_is_louder_than_those_beside_it_is_made_up_for():
     rng = np.random.default_rng(5)
     keys, force_db = rng.integers(40, 52, 400), rng.normal(0, 3, 400)

@@ -22,7 +22,7 @@ Float64 = NDArray[np.float64]
 # Variances in dB squared. How far they reach is told in keys or time after which they are alike e times less.
 # Found on validation pieces, played by six pianos; hardly anything changes when one of them is doubled.
 _LEVEL: Final = 1000.0  # of an unknown instrument at its microphone
-_PIECE_NOTES: Final = 100.0  # a kept level is as sure as one piece for every so many notes would make it
+_LEVEL_BY_NOTE: Final = 600.0  # of a kept level, by the number of its notes: far surer than pieces differ
 _MEMORY: Final = 3000.0  # notes that a kept instrument is as sure as, at most
 _FADING: Final = 0.01 / _LEVEL  # share of the first doubt that every note brings back: microphones are moved
 _REGISTER: Final = 25.0
@@ -74,10 +74,14 @@ class LoudnessFilter:
         self._mean[:KEYS] = key_db or (0.0,) * KEYS
         kept = self._notes * min(1.0, _MEMORY / max(float(self._notes.sum()), 1.0))
         registers = np.linalg.inv(np.linalg.inv(_ANY_REGISTERS) + np.diag(kept / (_VOICE + _ACCENT + _HEARD)))
-        level = 1 / (1 / _LEVEL + float(kept.sum()) / _PIECE_NOTES / _PIECE)
+        level = 1 / (1 / _LEVEL + float(kept.sum()) / _LEVEL_BY_NOTE)
         self._covariance = np.zeros((_SIZE, _SIZE))
         self._covariance[:KEYS, :KEYS] = registers + level
         self._covariance[_MUSIC, _MUSIC] = _ANY_MUSIC
+        if not self._notes.any():
+            # The first piece tells what is usual. It may be a loud one, but nobody can know, and what follows
+            # is told better on a scale that stays as it is than on one that is torn between the pieces.
+            self._covariance[-1, -1] = 0.0
         self._newest_ns: int | None = None
 
     @property
