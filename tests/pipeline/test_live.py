@@ -1,5 +1,6 @@
 """The running instrument: threads, lost sensors, failures; the paths are scripted, the rest is real."""
 
+import itertools
 import threading
 import time
 from typing import ClassVar
@@ -20,23 +21,30 @@ SETTINGS = TrackerSettings(audio_thresholds=(2.0, 1.0, 0.0), video_thresholds=(3
 NOTES = [(39, 20, 60), (43, 30, 70)]
 
 
+def paced(items, period_s):
+    """Yield ``items``, each at its time after the first: who is late does not make all that follow late."""
+    begin = time.monotonic()
+    for n in items:
+        time.sleep(max(0.0, begin + n * period_s - time.monotonic()))
+        yield n
+
+
 class Sound:
-    """Blocks of 10 ms, five times as fast as real; may break once."""
+    """Blocks of 10 ms, ``speed`` times as fast as real; may break once."""
 
     rate = 16_000
 
-    def __init__(self, blocks=100, breaks_at=None, forever=False):
-        self.blocks, self.breaks_at, self.forever = blocks, breaks_at, forever
+    def __init__(self, blocks=100, breaks_at=None, forever=False, speed=5):
+        self.blocks, self.breaks_at, self.forever, self.speed = blocks, breaks_at, forever, speed
         self.stopped = threading.Event()
 
     def __iter__(self):
-        n = 0
-        while (n < self.blocks or self.forever) and not self.stopped.is_set():
+        for n in paced(itertools.count() if self.forever else range(self.blocks), 0.01 / self.speed):
+            if self.stopped.is_set():
+                return
             if n == self.breaks_at:
                 raise SourceError("the cable was pulled")
             yield AudioBlock(np.zeros(160, np.float32), self.rate, n * 160, n * 10_000_000)
-            n += 1
-            time.sleep(0.002)
 
     def close(self):
         self.stopped.set()
@@ -46,11 +54,10 @@ class Pictures(Sound):
     width = height = 8
 
     def __iter__(self):
-        for n in range(self.blocks):
+        for n in paced(range(self.blocks), 1 / 30 / self.speed):
             if self.stopped.is_set():
                 return
             yield VideoFrame(np.zeros((8, 8), np.uint8), n * 33_333_333, 0, n)
-            time.sleep(0.0067)
 
 
 class ScriptedApp:
