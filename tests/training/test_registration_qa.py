@@ -12,7 +12,7 @@ from ivories.vision.calibration import from_corners
 from ivories.vision.homography import KEYBOARD_CORNERS
 from ivories_training.cli import cli
 from ivories_training.video import registration_qa as qa
-from ivories_training.video.registration_cases import Case, filmed
+from ivories_training.video.registration_cases import Case, filmed, mounted
 from mounted_keyboards import View, draw
 
 VIEW = View(elevation=62, azimuth=8)
@@ -72,6 +72,22 @@ def test_rendered_mounts_are_reported_and_measured_once(tmp_path):
     (tmp_path / "cache.json").write_text(json.dumps(kept))
     second = CliRunner().invoke(cli, arguments)
     assert second.output.count("quality 0.12") == 2, "the second run takes what the first one kept"
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        10798,  # seen from low: the gaps that run to the back tell how the keys converge
+        10516,  # gaps between the white keys hardly show, and what resembles them lies elsewhere
+        10648,  # nearly dark
+        10804,  # half of the black keys mirror a window and are as bright as the white ones
+    ],
+)
+def test_hard_mounts_have_every_key_in_its_place(seed):
+    result, found = qa.judge(mounted(seed, 3))
+    assert found is not None
+    assert qa.is_good(result)
+    assert result.octave_sure
 
 
 def test_a_clip_with_its_truth(tmp_path):

@@ -12,7 +12,7 @@ from ivories.keyboard import BLACK_KEY_LENGTH
 from ivories.vision.homography import Float64
 from ivories.vision.key_layout import normalized, sample
 from ivories.vision.plane_fit import PlaneMap
-from ivories.vision.viewpoint import black_shift, front_face_depth
+from ivories.vision.viewpoint import black_shift, black_sides, front_face_depth
 
 PER_WHITE: Final = 16  # strip columns per white key
 _TOP: Final = -0.4
@@ -25,6 +25,13 @@ _BLACK_HALF: Final = 0.27
 _GAP_HALF: Final = 0.09
 _BLACK_BANDS: Final = ((0.08, 0.24), (0.24, 0.40), (0.40, 0.56))
 _GAP_BANDS: Final = ((0.69, 0.83), (0.83, 0.97))
+_LONG_GAP_BANDS: Final = ((0.10, 0.32), (0.32, 0.54))
+_LONG_GAP_WINDOW: Final = 4  # columns to either side of the gap
+_LONG_GAP_REACH: Final = 3  # columns either way
+_LONG_GAP_LIKENESS: Final = 0.6  # correlation that counts
+_LONG_GAP_DEPTH: Final = 0.05  # how much darker than what is beside it
+_LONG_GAP_CLEAR: Final = 0.05  # white-key widths to the next black key's darkness
+_NO_BLACK: Final = 0.6  # white-key widths about a gap without the centre of a black key
 
 
 class Kind(IntEnum):
@@ -82,12 +89,14 @@ class EdgeMeter:
         strip, inside = sample(luma, found, self._x, self._y)
         self._strip = np.where(inside, strip, np.nan).astype(np.float64)
         self._blacks = blacks[(blacks > low) & (blacks < high)]
+        gaps = np.arange(low + 1, high)
+        self._long_gaps = gaps[np.abs(gaps[:, None] - blacks[None]).min(1, initial=np.inf) > _NO_BLACK]
         self._off_black = np.abs(self._x[:, None] - blacks[None]).min(1)
         self._off_gap = np.abs(self._x - np.round(self._x))
 
     def measure(self) -> Offsets:
         """Return all measurements that are clear enough to use."""
-        return _joined([self.measure_blacks(), self._gaps(), *self._lengthwise()])
+        return _joined([self.measure_blacks(), self._gaps(), self._gaps_beside_blacks(), *self._lengthwise()])
 
     def measure_blacks(self) -> Offsets:
         """Return where the black keys lie along the keyboard."""
@@ -97,6 +106,43 @@ class EdgeMeter:
     def _gaps(self) -> Offsets:
         template = np.clip((self._off_gap - _GAP_HALF) * PER_WHITE, -1, 1)
         return self._along(_GAP_BANDS, template, Kind.GAP_X)
+
+    def _gaps_beside_blacks(self) -> Offsets:
+        """Find the gaps that run the keys' whole length: from B to C and from E to F.
+
+        They tell how the keys converge to the back; black keys stand high, and seem to lie elsewhere.
+        """
+        half, reach = _LONG_GAP_WINDOW, _LONG_GAP_REACH
+        template = np.clip((np.abs(np.arange(-half, half + 1)) / PER_WHITE - _GAP_HALF) * PER_WHITE, -1, 1)
+        pattern = normalized(template[None])[0]
+        steps = np.arange(-half - reach, half + reach + 1) / PER_WHITE
+        noise = _JUDGE[Kind.GAP_X][1]
+        parts = []
+        for low, high in _LONG_GAP_BANDS:
+            y = (low + high) / 2
+            left, right = black_sides(self._found, self._blacks, y, _BLACK_HALF)
+            before = (self._blacks + right)[None] < self._long_gaps[:, None] + steps[0] - _LONG_GAP_CLEAR
+            after = (self._blacks + left)[None] > self._long_gaps[:, None] + steps[-1] + _LONG_GAP_CLEAR
+            gaps = self._long_gaps[(before | after).all(1)]
+            profile = np.interp(gaps[:, None] + steps, self._x, self._band(low, high))
+            windows = np.lib.stride_tricks.sliding_window_view(profile, 2 * half + 1, axis=1)
+            likeness = np.nan_to_num(normalized(windows) @ pattern, nan=-1.0)
+            place, top = _peak(likeness)
+            # so few pixels resemble a gap easily: there must be a dark line in them
+            column = np.clip(np.round(place).astype(int), 0, 2 * reach) + half
+            beside = np.maximum(np.minimum(profile[:, 0], profile[:, -1]), 1)
+            depth = 1 - profile[np.arange(len(gaps)), column] / beside
+            good = (top > _LONG_GAP_LIKENESS) & (depth > _LONG_GAP_DEPTH)
+            offset = (place[good] - reach) / PER_WHITE
+            parts.append(
+                Offsets(
+                    np.stack([gaps[good].astype(np.float64), np.full(len(offset), y)], 1),
+                    offset,
+                    noise / top[good] ** 2,
+                    np.full(len(offset), Kind.GAP_X),
+                )
+            )
+        return _joined(parts)
 
     def _lengthwise(self) -> list[Offsets]:
         return [self._black_fronts(), self._front_edge(), self._back_edge()]
@@ -260,11 +306,17 @@ def _slide(profile: Float64, template: Float64, limits: tuple[int, int]) -> tupl
     pattern = normalized(np.lib.stride_tricks.sliding_window_view(template, size)[starts])
     likeness = np.einsum("wsi,wi->ws", seen, pattern)
     likeness = np.where(np.isfinite(likeness), likeness, -1.0)
+    peak, top = _peak(likeness)
+    middle = np.asarray(starts + (size - 1) / 2, np.float64)
+    return middle, np.asarray(peak - _REACH), top
+
+
+def _peak(likeness: Float64) -> tuple[Float64, Float64]:
+    """Return where along its last axis ``likeness`` (n, shifts) is largest, and how large: -1 for an end."""
     peak = likeness.argmax(1)
-    inner = np.clip(peak, 1, len(shifts) - 2)
-    row = np.arange(len(starts))
+    inner = np.clip(peak, 1, likeness.shape[1] - 2)
+    row = np.arange(len(likeness))
     before, top, after = likeness[row, inner - 1], likeness[row, inner], likeness[row, inner + 1]
     bend = np.minimum(before - 2 * top + after, -1e-6)
-    shift = shifts[inner] + np.clip(0.5 * (before - after) / bend, -0.7, 0.7)
-    middle = np.asarray(starts + (size - 1) / 2, np.float64)
-    return middle, np.asarray(shift), np.asarray(np.where(peak == inner, top, -1.0))
+    place = inner + np.clip(0.5 * (before - after) / bend, -0.7, 0.7)
+    return np.asarray(place), np.asarray(np.where(peak == inner, top, -1.0))

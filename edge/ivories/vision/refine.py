@@ -14,11 +14,14 @@ from ivories.vision.plane_fit import PlaneMap
 _LENGTH_IN_WIDTHS: Final = 6.4
 _HALF_SPAN: Final = 26.0
 _LENS_SIGMA: Final = 0.05
-# How wrong the black keys' apparent shift may be, as the camera's distance is not known well: mean, and slope
-# along the keyboard (white-key widths at its ends). Black keys differ in length between makers.
-_RAISED_SIGMA: Final = (0.03, 0.06)
+# How wrong the black keys' apparent shift may be, in white-key widths at the keyboard's ends: constant,
+# linear, square and cubic along it. The camera's distance is not known well, and a lamp near by throws the
+# keys' shadows to both sides. Black keys differ in length between makers.
+_RAISED_SIGMA: Final = (0.03, 0.08, 0.03, 0.04)
 _BLACK_LENGTH_SIGMA: Final = 0.12
 _BACK_SIGMA: Final = 0.15
+_SOLVES: Final = 8
+_STRAY: Final = 2.0  # standard deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def _solve(found: PlaneMap, seen: Offsets, centre: float, *, lens: bool) -> tupl
     """Return the map after a small plane -> plane correction, and the remaining errors in white-key widths.
 
     Each measurement is one linear equation in the eight numbers of the correction, the change of k1, and
-    the nuisances: mean and slope of the black keys' shift, their length, and where the fallboard begins.
+    the nuisances: the black keys' shift along the keyboard, their length, and where the fallboard begins.
     """
     u = (seen.place - (centre, 0.5)) / (_HALF_SPAN, 0.5)
     along = seen.where(Kind.GAP_X) | seen.where(Kind.BLACK_X)
@@ -92,7 +95,8 @@ def _solve(found: PlaneMap, seen: Offsets, centre: float, *, lens: bool) -> tupl
     bulge = _lens_effect(found, seen.place)
     lens_column = np.where(along, bulge[:, 0], bulge[:, 1] * _LENGTH_IN_WIDTHS)
     black, black_front, back = (seen.where(k) for k in (Kind.BLACK_X, Kind.BLACK_FRONT_Y, Kind.BACK_Y))
-    nuisance = np.stack([black * one, black * x, black_front * one, back * one], 1)
+    shifts = [black * x**power for power in range(len(_RAISED_SIGMA))]
+    nuisance = np.stack([*shifts, black_front * one, back * one], 1)
     design = np.concatenate([design, lens_column[:, None], nuisance], 1)
     value = np.where(along, seen.offset, seen.offset * _LENGTH_IN_WIDTHS)
     prior = np.array(
@@ -107,9 +111,11 @@ def _solve(found: PlaneMap, seen: Offsets, centre: float, *, lens: bool) -> tupl
     held = np.zeros(len(prior))
     held[8] = -found.k1 if lens else 0.0
     solution = np.zeros(len(prior))
-    for _ in range(6):
+    for step in range(_SOLVES):
         error = (value - design @ solution) / seen.sigma
-        weight = 1 / seen.sigma / np.sqrt(1 + (error / 2.0) ** 2)
+        doubt = 1 + (error / _STRAY) ** 2
+        # strays only count less at first (Cauchy); near the solution they have hardly a say (Geman-McClure)
+        weight = 1 / seen.sigma / (np.sqrt(doubt) if step < _SOLVES // 2 else doubt)
         rows = np.concatenate([design * weight[:, None], np.diag(1 / prior)])
         solution = np.linalg.lstsq(rows, np.append(value * weight, held / prior), rcond=None)[0]
     error = value - design @ solution
