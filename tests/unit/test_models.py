@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from ivories.clock import SECOND
 from ivories.datatypes import Origin, RectifiedStrip, Spectrum
 from ivories.errors import ModelError
 from ivories.inference.audio_model import AudioModel
@@ -159,6 +160,23 @@ def test_video_horizons_follow_the_true_frame_times():
     assert [age // 10**6 for age in ages[0]] == [-40, 0, 40, 80]
     assert [age // 10**6 for age in ages[3]] == [-60, 0, 60, 90]
     assert model.delay_ns == 120_000_000
+
+
+def test_a_camera_that_was_away_tells_nothing_of_the_time_between():
+    """Else an onset expected within the next frame would lie as far ahead as the camera was away."""
+    channels = [Channel(kind="onset", horizon=h) for h in (-1, 0, 1, 2)]
+    manifest = msgspec.structs.replace(VIDEO, channels=channels)
+    model = VideoModel(ScriptedRuntime([STRIP], [Tensor("keys", (1, 1, 88, 4), 0.25, 0)]), manifest)
+    frame = 40 * 10**6
+    for n in range(4):
+        model.push(strip(n * frame, frame))
+    back = 4 * frame + 3 * SECOND
+    # Four strips still show, of their five pictures, some from before.
+    told = [model.push(strip(back + n * frame, frame if n else 3 * SECOND)) for n in range(6)]
+    assert [len(some) for some in told] == [0, 0, 0, 0, 1, 1]
+    for (evidence,) in told[4:]:
+        assert evidence.horizon_ns == (-frame, 0, frame, 2 * frame)
+        assert evidence.step_ns == frame
 
 
 @pytest.mark.parametrize(

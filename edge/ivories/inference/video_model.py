@@ -1,6 +1,7 @@
 """The seeing network as a stage: RectifiedStrip in, KeyEvidence out."""
 
 from collections import deque
+from typing import Final
 
 import numpy as np
 
@@ -11,8 +12,11 @@ from ivories.inference.base import Runtime
 from ivories.inference.evidence import EvidenceDecoder
 from ivories.inference.manifest import Manifest
 from ivories.inference.streams import HostStreams
+from ivories.vision.strip import FRAMES
 
-USUAL_FRAME_NS = SECOND // 30
+USUAL_FRAME_NS: Final = SECOND // 30
+LONGEST_FRAME_NS: Final = SECOND // 4
+"""Frames that are further apart are no neighbours: the camera was away"""
 
 
 class VideoModel:
@@ -20,7 +24,8 @@ class VideoModel:
 
     A horizon of h frames is told in nanoseconds from the true times of the frames, so that a camera with an
     uneven rate does not shift its evidence. Keys outside the picture, and keys that the network itself calls
-    covered, say nothing. Another calibration begins afresh.
+    covered, say nothing. Another calibration begins afresh, and so does a camera that was away: until a strip
+    shows nothing from before, it says nothing at all.
 
     Args:
         runtime: the loaded network; the caller closes it.
@@ -38,6 +43,7 @@ class VideoModel:
         self._shape = runtime.inputs[manifest.input].shape
         self._times: deque[int] = deque(maxlen=max(1, self._decoder.horizons[-1] + 1))
         self._frame_ns = USUAL_FRAME_NS
+        self._mixed = 0  # strips to come that show pictures from before and after a gap
         self._calibration_id: str | None = None
 
     @property
@@ -56,6 +62,13 @@ class VideoModel:
         if item.calibration_id != self._calibration_id:
             self.reset()
             self._calibration_id = item.calibration_id
+        if self._times and item.t_ns - self._times[-1] > LONGEST_FRAME_NS:
+            self._streams.reset()
+            self._times.clear()
+            self._mixed = FRAMES - 1
+        if self._mixed:
+            self._mixed -= 1
+            return []
         self._frame_ns = item.frame_ns
         self._times.append(item.t_ns)
         outputs = self._streams.run(item.pixels[np.newaxis])
@@ -80,4 +93,5 @@ class VideoModel:
         """Forget everything seen so far."""
         self._streams.reset()
         self._times.clear()
+        self._mixed = 0
         self._calibration_id = None
