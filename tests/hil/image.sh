@@ -59,23 +59,23 @@ chroot . systemctl -q set-default multi-user.target
 # The board: a USB device port whose cable leads to a USB host of its own; a sound card that hears what it plays.
 printf '%s\n' dummy_hcd snd-aloop >etc/modules-load.d/board.conf
 echo 'options snd-aloop pcm_substreams=1' >etc/modprobe.d/board.conf
-# A camera that sees what its other end, /dev/video1, is given; plugged in with `modprobe vivid`. Only then is it
+# A camera that sees what its other end is given, a node of its own; plugged in with `modprobe vivid`. Only then is it
 # told its size and rate, so that nobody but root may open it before that is done.
 echo 'options vivid node_types=0x101 vid_cap_nr=0 vid_out_nr=1 num_inputs=1 input_types=3 num_outputs=1' \
   'output_types=1 ccs_cap_mode=0 ccs_out_mode=0 no_error_inj=1' >>etc/modprobe.d/board.conf
 mkdir -p usr/local/sbin
 cat >usr/local/sbin/camera-mode <<'SCRIPT'
 #!/bin/sh
-# camera-mode NODE: pictures of 768 x 576, 27 a second, and those of its other end instead of a test picture. The
+# camera-mode NODE NAME: pictures of 768 x 576, 27 a second, and those of its other end instead of a test picture. The
 # driver takes fewer pixels per second from neither end.
 v4l2-ctl -d "$1" --set-dv-bt-timings cvt,width=768,height=576,fps=28
-case $1 in
-  /dev/video0) v4l2-ctl -d "$1" -c loop_video=1,osd_text_mode=2 ;;
+case $2 in
+  *-cap) v4l2-ctl -d "$1" -c loop_video=1,osd_text_mode=2 ;;
   *) v4l2-ctl -d "$1" --set-fmt-video-out=pixelformat=YU12 ;;
 esac
 SCRIPT
 chmod 755 usr/local/sbin/camera-mode
-echo 'ACTION=="add", SUBSYSTEM=="video4linux", ATTR{name}=="vivid-000-vid-*", PROGRAM="/usr/local/sbin/camera-mode %N"' \
+echo 'ACTION=="add", SUBSYSTEM=="video4linux", ATTR{name}=="vivid-000-vid-*", PROGRAM="/usr/local/sbin/camera-mode %N $attr{name}"' \
   >etc/udev/rules.d/90-camera.rules
 # What an emulated processor says it has, and tests itself with at every start.
 printf 'blacklist %s\n' aesni_intel ghash_clmulni_intel sha512_ssse3 crct10dif_pclmul crc32_pclmul \

@@ -21,7 +21,7 @@ from pathlib import Path
 
 SPEAKER = "plughw:CARD=Loopback,DEV=0"
 PLAYS = Path("/proc/asound/Loopback/pcm0p/sub0/status")
-CABLE = "/dev/video1"
+CABLE = "vivid-000-vid-out"  # what the kernel calls the other end of the camera
 ASKED = Path("/run/performer")
 RATE = 30.0  # pictures per second of the film; the camera gives a few less
 PICTURE = 768 * 576 * 3 // 2  # bytes of one in YUV 4:2:0
@@ -39,13 +39,22 @@ BUFFER = struct.Struct("=5I4x32x2IQI12x")
 REQUEST, QUERY, QUEUE, TAKE_BACK, START = 0xC0145608, 0xC0585609, 0xC058560F, 0xC0585611, 0x40045612
 
 
+def find_cable():
+    """Return the node of the camera's other end; raises OSError when it is pulled out."""
+    for listed in Path("/sys/class/video4linux").glob("video*"):
+        if (listed / "name").read_text().strip() == CABLE:
+            return Path("/dev", listed.name)
+    raise FileNotFoundError(CABLE)
+
+
 class Cable:
     """The end of the camera's cable that pictures are put into; raises OSError when it is pulled out."""
 
     def __init__(self):
-        if not Path(CABLE).stat().st_gid:  # until udev has told it how large pictures are
-            raise FileNotFoundError(CABLE)
-        self._file = Path(CABLE).open("r+b", buffering=0)  # noqa: SIM115 - closed in close
+        node = find_cable()
+        if not node.stat().st_gid:  # until udev has told it how large pictures are
+            raise FileNotFoundError(node)
+        self._file = node.open("r+b", buffering=0)  # closed in close
         self._memory = []
         try:
             fcntl.ioctl(self._file, REQUEST, bytearray(struct.pack("=3I8x", BUFFERS, OUTPUT, IN_MEMORY)))
