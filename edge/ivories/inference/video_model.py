@@ -12,7 +12,6 @@ from ivories.inference.base import Runtime
 from ivories.inference.evidence import EvidenceDecoder
 from ivories.inference.manifest import Manifest
 from ivories.inference.streams import HostStreams
-from ivories.vision.strip import FRAMES
 
 USUAL_FRAME_NS: Final = SECOND // 30
 LONGEST_FRAME_NS: Final = SECOND // 4
@@ -65,7 +64,7 @@ class VideoModel:
         if self._times and item.t_ns - self._times[-1] > LONGEST_FRAME_NS:
             self._streams.reset()
             self._times.clear()
-            self._mixed = FRAMES - 1
+            self._mixed = item.pixels.shape[2] - 2  # channels: frames, this one among them, and luma
         if self._mixed:
             self._mixed -= 1
             return []
