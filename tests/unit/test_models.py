@@ -179,6 +179,17 @@ def test_a_camera_that_was_away_tells_nothing_of_the_time_between():
         assert evidence.step_ns == frame
 
 
+@pytest.mark.parametrize("seen", range(1, 6))
+def test_a_camera_that_goes_again_as_soon_as_it_is_back_tells_nothing_of_it_either(seen):
+    model = VideoModel(ScriptedRuntime([STRIP], [KEYS]), VIDEO)
+    frame, away = 40 * 10**6, 3 * SECOND
+    steps = [frame] * 4 + ([away] + [frame] * (seen - 1)) * 2 + [away] + [frame] * 5
+    times = np.cumsum(steps).tolist()
+    told = [model.push(strip(t, step)) for t, step in zip(times, steps, strict=True)]
+    assert [len(some) for some in told[-6:]] == [0, 0, 0, 0, 1, 1]
+    assert {evidence.step_ns for some in told for evidence in some} == {frame}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

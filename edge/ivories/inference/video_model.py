@@ -61,9 +61,8 @@ class VideoModel:
         if item.calibration_id != self._calibration_id:
             self.reset()
             self._calibration_id = item.calibration_id
-        if self._times and item.t_ns - self._times[-1] > LONGEST_FRAME_NS:
-            self._streams.reset()
-            self._times.clear()
+        if item.frame_ns > LONGEST_FRAME_NS:
+            self._begin()
             self._mixed = item.pixels.shape[2] - 2  # channels: frames, this one among them, and luma
         if self._mixed:
             self._mixed -= 1
@@ -90,7 +89,10 @@ class VideoModel:
 
     def reset(self) -> None:
         """Forget everything seen so far."""
-        self._streams.reset()
-        self._times.clear()
+        self._begin()
         self._mixed = 0
         self._calibration_id = None
+
+    def _begin(self) -> None:
+        self._streams.reset()
+        self._times.clear()
