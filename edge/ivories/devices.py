@@ -1,13 +1,13 @@
 """``ivories devices``: the microphones, cameras and MIDI ports of this machine."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 
 from ivories.backends import load
 from ivories.errors import IvoriesError
 from ivories.sinks.rawmidi import find_gadget
+from ivories.sources.v4l2_nodes import cameras
 
 
 def run(console: Console) -> None:
@@ -43,5 +43,4 @@ def _gadget() -> list[str]:
 
 def _cameras() -> list[str]:
     """Name every V4L2 node with what the kernel calls it."""
-    nodes = sorted(Path("/sys/class/video4linux").glob("video*"))
-    return [f"/dev/{node.name}  {(node / 'name').read_text().strip()}" for node in nodes]
+    return [f"{node}  {name.product}" for node, name in cameras()]

@@ -88,6 +88,13 @@ def plugged_in(piano, node=CAMERA):
     return float(piano.guest.run(f"stat -c %.9Z {node}"))
 
 
+def late(piano, what, node=CAMERA):
+    """Wait until the service has ``what``, a pattern, back; return how many seconds after its return."""
+    back = f"{what} is back"
+    piano.guest.wait_for(f"{JOURNAL} | grep -q '{back}'", 30)
+    return said(piano, back) - plugged_in(piano, node)
+
+
 def process(piano):
     return piano.guest.run("sudo systemctl show ivories -p MainPID -p NRestarts")
 
@@ -112,8 +119,7 @@ def test_a_camera_pulled_out_leaves_the_ear_and_is_used_again(stage):
         stage, "play", strike=f"echo vivid.0 > {VIVID}/unbind", strike_after_s=2,
         repair=f"echo vivid.0 > {VIVID}/bind; udevadm settle", repair_after_s=2, meanwhile_s=MEANWHILE_S,
     )  # fmt: skip
-    stage.guest.wait_for(f"{JOURNAL} | grep -q 'camera {CAMERA} is back'", 30)
-    late_s = said(stage, f"camera {CAMERA} is back") - plugged_in(stage)
+    late_s = late(stage, f"camera {CAMERA}")
     tell(f"{report['meanwhile']} notes by ear alone; back {late_s:.2f} s after it was plugged in")
     assert report["meanwhile"] >= 3
     assert report["back_after_s"] is not None
@@ -133,8 +139,7 @@ def test_a_camera_that_comes_back_under_another_name_is_used_again(stage):
         "cd /sys/class/video4linux && grep -lx vivid-000-vid-cap */name | cut -d / -f 1"
     ).strip()  # fmt: skip
     assert node not in {"/dev/", CAMERA}
-    stage.guest.wait_for(f"{JOURNAL} | grep -q 'camera {node} is back'", 30)
-    late_s = said(stage, f"camera {node} is back") - plugged_in(stage, node)
+    late_s = late(stage, f"camera {node}", node)
     tell(f"back as {node}, {late_s:.2f} s after it was plugged in")
     assert late_s <= RETURN_S
     assert process(stage) == before
@@ -147,10 +152,8 @@ def test_a_microphone_pulled_out_leaves_the_eye_and_is_used_again(stage):
         repair=f"echo snd_aloop.0 > {LOOPBACK}/bind; udevadm settle", repair_after_s=3,
         meanwhile_s=MEANWHILE_S,
     )  # fmt: skip
-    back = "microphone .* is back"
-    stage.guest.wait_for(f"{JOURNAL} | grep -q '{back}'", 30)
     node = stage.guest.run("echo /dev/snd/pcmC$(readlink /proc/asound/Loopback | tr -d a-z)D1c").strip()
-    late_s = said(stage, back) - plugged_in(stage, node)
+    late_s = late(stage, "microphone .*", node)
     tell(f"{report['meanwhile']} notes by eye alone; back {late_s:.2f} s after it was plugged in")
     assert report["meanwhile"] >= 1
     assert report["back_after_s"] is not None

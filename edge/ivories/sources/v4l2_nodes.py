@@ -40,8 +40,7 @@ def name_of(device: str) -> CameraName | None:
 
 def usb_cameras() -> list[str]:
     """Return the node of every USB camera that gives its pictures, those of low numbers first."""
-    named = ((device, name_of(device)) for device in _devices())
-    return [device for device, name in named if name and name.index == "0" and "/usb" in name.place]
+    return [device for device, name in cameras() if name.index == "0" and "/usb" in name.place]
 
 
 def find_again(device: str, name: CameraName | None) -> str:
@@ -57,14 +56,14 @@ def find_again(device: str, name: CameraName | None) -> str:
     """
     if name is None:
         return device
-    same = []
-    for number, node in enumerate([device, *_devices()]):
-        now = name_of(node)
-        if now and (now.product, now.index) == (name.product, name.index):
-            same.append((now.place != name.place, number, node))
-    return min(same)[2] if same else device
+    here = name_of(device)
+    known = ([(device, here)] if here else []) + cameras()
+    same = [(node, now) for node, now in known if (now.product, now.index) == (name.product, name.index)]
+    return next((node for node, now in same if now.place == name.place), same[0][0] if same else device)
 
 
-def _devices() -> list[str]:
+def cameras() -> list[tuple[str, CameraName]]:
+    """Return all nodes that the kernel lists, those of low numbers first, each with what it knows of it."""
     numbers = [entry.name.removeprefix("video") for entry in _LISTED.glob("video*")]
-    return [str(_NODES / f"video{number}") for number in sorted(map(int, filter(str.isdigit, numbers)))]
+    nodes = [str(_NODES / f"video{number}") for number in sorted(map(int, filter(str.isdigit, numbers)))]
+    return [(node, name) for node in nodes if (name := name_of(node))]

@@ -23,7 +23,7 @@ from ivories_training.video.held_exposure import HeldExposure
 from ivories_training.video.motion import Strokes, pressed, strokes_of
 from ivories_training.video.room import random_room
 from ivories_training.video.sensor import random_sensor
-from ivories_training.video.unusual import unusual_room
+from ivories_training.video.unusual import generator, unusual_room
 
 QUIET_S = 2.2
 """Time before the first note in which no hand is seen: the rest image is learnt"""
@@ -92,7 +92,7 @@ def random_clip(
     rng = np.random.default_rng([seed, 0xC11B])
     room = random_room(rng)
     if unusual:
-        room = unusual_room(room, np.random.default_rng([seed, 0x0DD]))
+        room = unusual_room(room, generator(seed))
     rate = rate or float(rng.choice([30.0, 25.0, 60.0], p=[0.7, 0.1, 0.2]))
     begin = float(notes["onset_s"][0]) + float(rng.uniform(0, 1)) * max(
         0.0, float(notes["onset_s"][-1] - notes["onset_s"][0]) - seconds

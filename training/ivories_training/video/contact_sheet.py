@@ -15,7 +15,7 @@ from ivories_training.video.hands import random_hands
 from ivories_training.video.motion import strokes_of
 from ivories_training.video.room import random_room
 from ivories_training.video.sensor import random_sensor
-from ivories_training.video.unusual import unusual_room
+from ivories_training.video.unusual import generator, unusual_room
 
 UInt8 = NDArray[np.uint8]
 _TILE = (480, 360)
@@ -31,7 +31,7 @@ def scenes(seed: int, out: Path, videos: list[Path], count: int = 12, *, unusual
         rng = np.random.default_rng([seed + i, 0x5EE])
         room = random_room(rng)
         if unusual:
-            room = unusual_room(room, np.random.default_rng([seed + i, 0x0DD]))
+            room = unusual_room(room, generator(seed + i))
         strokes = strokes_of(invent(seed + i, 8.0).notes, rng)
         time = float(strokes.onset_s[len(strokes) // 2]) + 0.05
         hands = random_hands(room, strokes.between(time - 1, time + 1), (time - 0.2, time + 0.2), rng)

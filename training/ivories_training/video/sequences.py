@@ -19,7 +19,7 @@ from ivories_training.video.hands import random_hands
 from ivories_training.video.motion import Strokes, onset_grid, pressed, strokes_of
 from ivories_training.video.room import Room, random_room
 from ivories_training.video.sensor import Sensor, automatic, random_sensor
-from ivories_training.video.unusual import SHARE, unusual_room
+from ivories_training.video.unusual import SHARE, generator, unusual_room
 
 UInt8 = NDArray[np.uint8]
 COVERED = 0.8
@@ -121,7 +121,7 @@ def random_sequence(seed: int, notes: NDArray[np.void], frames: int = 16) -> Seq
     """Draw a scene and film a moment of ``notes`` (``performances.NOTE``): the same for the same seed."""
     rng = np.random.default_rng(seed)
     room = random_room(rng)
-    apart = np.random.default_rng([seed, 0x0DD])  # all else is as it would be without
+    apart = generator(seed)
     if apart.random() < SHARE:
         room = unusual_room(room, apart)
     rate = float(

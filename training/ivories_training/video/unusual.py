@@ -21,6 +21,11 @@ _SHINES_MOST: Final = 0.95
 """The brightest albedo"""
 
 
+def generator(seed: int) -> np.random.Generator:
+    """Return what draws the unusual of scene ``seed``, apart: all else of it stays as it would be without."""
+    return np.random.default_rng([seed, 0x0DD])
+
+
 def unusual_room(room: Room, rng: np.random.Generator) -> Room:
     """Return ``room`` with other surfaces, other light, or both; ``rng`` draws them."""
     body, keys, lights = dict(room.body), room.keys, room.lights
