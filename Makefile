@@ -77,13 +77,13 @@ hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, see, unplug, kill, 
 	@$(MAKE) --no-print-directory -kj2 --output-sync $(if $(SHORT),hil-first_notes,$(HIL))
 
 # Each on a copy of the machine that Ivories was deployed to, the longest first; what they say is shown when they end.
-HIL := hil-updates hil-faults hil-senses hil-first_notes
-.PHONY: $(HIL)
-$(HIL): hil-%:
-	COPY=$* $(BIN)/python -m pytest -sv tests/hil/$*.py
+HIL := hil-updates hil-faults hil-senses
+.PHONY: $(HIL) hil-first_notes
+$(HIL) hil-first_notes: hil-%:
+	COPY=$* $(BIN)/python -m pytest -sv $(if $(filter faults,$*),tests/hil/first_notes.py) tests/hil/$*.py
 
 card: $(VENV)/.test ## an image of Debian with Ivories for ARCH, made with sudo, started in QEMU and played
-	$(PACKAGES) hil card
+	ARCH=$(ARCH) $(PACKAGES) hil card
 	@mkdir -p build/card
 	@[ -e build/card/key ] || ssh-keygen -q -t ed25519 -N "" -C ivories-card -f build/card/key
 	$(if $(filter 0,$(shell id -u)),,sudo) env PYTHON=$(abspath $(BIN)/python) sh deploy/image/build.sh --arch $(ARCH) \

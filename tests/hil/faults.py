@@ -80,11 +80,3 @@ def test_music_goes_on_without_a_broker_which_is_told_all_when_it_is_back(untrou
     retained = "mosquitto_sub -h localhost -C 1 -W 30 -t ivories/piano/"
     guest.wait_for(f"{retained}status | grep -qx online", 60)
     assert json.loads(guest.run(f"{retained}keys"))["pressed"] == []
-
-
-def test_it_plays_after_the_machine_starts_anew(piano):
-    piano.guest.switch_off()
-    piano.guest.start()
-    piano.settle()
-    report = unharmed(piano.laptop(strike="true"))
-    assert report["plugged"] == 1
