@@ -50,7 +50,9 @@ VERSION, ILLNESS = {version!r}, {illness!r}
 def main():
     root = os.environ["IVORIES_ROOT"]
     if sys.argv[1] == "doctor":
-        print("doctor of", VERSION)
+        print("doctor of", VERSION, flush=True)
+        if ILLNESS == "doctor dies":
+            os.kill(os.getpid(), 11)
         sys.exit(ILLNESS == "doctor")
     if ILLNESS == "crash":
         sys.exit(1)

@@ -7,6 +7,7 @@ import pwd
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -103,7 +104,10 @@ def doctor(folder: Path, lock: int) -> tuple[bool, str]:
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)
-    return done.returncode == 0, done.stdout
+    said = done.stdout
+    if done.returncode < 0:
+        said += f"{signal.strsignal(-done.returncode)} (signal {-done.returncode}) ended it\n"
+    return done.returncode == 0, said
 
 
 def _examine(folder: Path, lock: int) -> None:
