@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian packages by purpose: packages.sh [demo] [train] [test] [deploy] [hil] [card] [ci]
+# Debian packages by purpose: [ARCH=arm64] packages.sh [demo] [train] [test] [deploy] [hil] [card] [ci]
 #
 # As root it installs what is missing. Otherwise it names what is missing and goes on, unless nothing can work
 # without it (a C compiler, Python's headers and venv). Elsewhere than on Debian and its kin it does nothing.
@@ -32,8 +32,18 @@ for purpose in "$@"; do
     ci) wanted="$wanted openssh-server shellcheck" ;;
     # A whole machine, built from Debian's packages and emulated.
     hil) wanted="$wanted mmdebstrap e2fsprogs fakeroot xz-utils qemu-system-x86 qemu-utils openssh-client" ;;
-    # The disk of one as users get it, started by its own firmware.
-    card) wanted="$wanted mtools dosfstools fdisk util-linux ovmf" ;;
+    # The disk of one as users get it, started by its own firmware; for another processor than this one's (ARCH=)
+    # with its programs in an emulator, too, and a compiler for it.
+    card)
+      own=$(dpkg --print-architecture 2>/dev/null || true)
+      wanted="$wanted mtools dosfstools fdisk util-linux"
+      case ${ARCH:-$own} in
+        arm64) machine="qemu-system-arm qemu-efi-aarch64" compiler="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
+        *) machine="qemu-system-x86 ovmf" compiler="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
+      esac
+      wanted="$wanted $machine"
+      [ "${ARCH:-$own}" = "$own" ] || wanted="$wanted qemu-user-static $compiler"
+      ;;
     *) echo "packages.sh: unknown purpose $purpose" >&2; exit 2 ;;
   esac
 done
