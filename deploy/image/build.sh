@@ -73,6 +73,22 @@ PATH=$PATH:/usr/sbin:/sbin
 for program in mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs mkfs.vfat:dosfstools mcopy:mtools sfdisk:fdisk; do
   command -v "${program%:*}" >/dev/null || fail "${program%:*} is not installed: apt-get install ${program#*:}"
 done
+# The kernel hands another processor's programs to an emulator, which it opens at once (F), so that none need be in the
+# device's own file system. It is told so here where nobody has done it: in a container, say.
+foreign=""
+[ "$arch" = "$(dpkg --print-architecture)" ] || foreign=$(echo "$arch" | sed 's/amd64/x86_64/; s/arm64/aarch64/')
+[ "$foreign" != aarch64 ] || export QEMU_CPU=cortex-a72 # a Raspberry Pi 4's
+if [ -n "$foreign" ]; then
+  handlers=/proc/sys/fs/binfmt_misc
+  [ -e $handlers/register ] || mount -t binfmt_misc none $handlers || fail "the kernel knows no binfmt_misc"
+  if [ ! -e "$handlers/qemu-$foreign" ]; then
+    grep -qs ':[A-Z]*F[A-Z]*$' "/usr/lib/binfmt.d/qemu-$foreign.conf" ||
+      fail "qemu-user-static is not installed: apt-get install qemu-user-static"
+    cat "/usr/lib/binfmt.d/qemu-$foreign.conf" >$handlers/register
+  fi
+  grep -q '^flags:.*F' "$handlers/qemu-$foreign" ||
+    fail "$handlers/qemu-$foreign is not for other file systems: apt-get install qemu-user-static"
+fi
 python=${PYTHON:-$project/.venv/bin/python}
 [ -x "$python" ] || fail "there is no $python: run make native"
 
@@ -94,9 +110,16 @@ cd "$1"
 mkdir -p "./$MOUNT" etc/kernel
 echo "root=LABEL=ivories-root rw quiet console=$CONSOLE console=tty0" >etc/kernel/cmdline
 echo debian >etc/kernel/entry-token
-# The initial file system is made once, at the end; else several packages ask for it, and an emulated shell is slow.
-chroot . dpkg-divert --quiet --local --rename --add /usr/sbin/update-initramfs
-ln -s /bin/true usr/sbin/update-initramfs
+[ -z "$FOREIGN" ] || sh "$HERE/lend.sh" "$1" "$WORK/lent"
+# The initial file system is made once, at the end: several packages ask for it. What is in Python is compiled for
+# another processor by this one.
+for program in $LATER; do
+  chroot . dpkg-divert --quiet --local --rename --add "/$program"
+  ln -s /bin/true "$program"
+done
+# Seconds instead of minutes on a small board, whenever a kernel is updated there, for a few MB.
+mkdir -p etc/initramfs-tools/conf.d
+echo COMPRESSLEVEL=3 >etc/initramfs-tools/conf.d/ivories
 HOOK
 
 cat >"$work/late" <<'HOOK'
@@ -109,8 +132,13 @@ cp "$HERE/cloud.cfg" "$root/etc/cloud/cloud.cfg.d/90-ivories.cfg"
 chroot "$root" systemctl -q enable systemd-networkd.service
 # Nothing here waits for a network, and no cable may be there.
 chroot "$root" systemctl -q mask systemd-networkd-wait-online.service
-rm "$root/usr/sbin/update-initramfs"
-chroot "$root" dpkg-divert --quiet --local --rename --remove /usr/sbin/update-initramfs
+for program in $LATER; do
+  rm "$root/$program"
+  chroot "$root" dpkg-divert --quiet --local --rename --remove "/$program"
+done
+# What cannot be compiled is run as it is.
+[ -z "$FOREIGN" ] || "$PYTHON" -m compileall -qq -s "$root" -p / "$root/usr/lib/python3/dist-packages" || true
+[ -z "$FOREIGN" ] || sh "$HERE/lend.sh" "$root" "$WORK/lent"
 chroot "$root" update-initramfs -c -k all >"$WORK/initramfs.log"
 # The first partition, as what it will be: a file system of its own.
 rm -rf "$root$MOUNT"
@@ -130,6 +158,16 @@ else
   chroot "$root" env DEB_MAINT_PARAMS=configure /etc/kernel/postinst.d/z50-raspi-firmware
 fi
 cp -r "$root$MOUNT/." "$WORK/boot"
+[ -z "$FOREIGN" ] || sh "$HERE/lend.sh" "$root" "$WORK/lent" back
+# The networks' runtime reads there what its processor is, and crashes over this computer's.
+if [ "$FOREIGN" = aarch64 ]; then
+  for number in $(seq 0 "$(($(nproc --all) - 1))"); do
+    printf '%s\n' "processor : $number" 'Features : fp asimd evtstrm crc32 cpuid' 'CPU implementer : 0x41' \
+      'CPU architecture: 8' 'CPU variant : 0x0' 'CPU part : 0xd08' 'CPU revision : 3' ''
+  done >"$WORK/cpuinfo"
+  mount --bind "$WORK/cpuinfo" "$root/proc/cpuinfo"
+  trap 'umount "$root$MOUNT" "$root/proc/cpuinfo"' EXIT
+fi
 # As onto a device over ssh: prepare it, then deploy.
 for command in install deploy; do
   "$PYTHON" "$PROJECT/deploy/release.py" "$command" image --ssh "sh $HERE/enter.sh $root" --key "$KEY" --models "$MODELS"
@@ -140,9 +178,12 @@ rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/etc/reso
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 HOOK
 
+later=usr/sbin/update-initramfs
+[ -z "$foreign" ] || later="$later usr/bin/py3compile"
 echo "making Debian $suite for $arch, board $board"
 env WORK="$work" HERE="$here" PROJECT="$project" PYTHON="$python" KEY="$key" MODELS="$models" BOARD="$board" MOUNT="$mount" \
-  CONSOLE="$console" mmdebstrap --quiet --mode=root --variant=minbase --architectures="$arch" \
+  CONSOLE="$console" LATER="$later" FOREIGN="$foreign" \
+  mmdebstrap --quiet --mode=root --variant=minbase --architectures="$arch" ${foreign:+--skip=check/qemu} \
   --components=main,non-free-firmware --include="$(echo "$include" | tr -s ' \n' ,)" \
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
@@ -160,14 +201,11 @@ mkfs.vfat -F 32 -n IVORIES "$work/boot.img" >/dev/null
 find "$work/boot" -mindepth 1 -maxdepth 1 -exec mcopy -s -i "$work/boot.img" {} :: \;
 # A quarter more than it holds; it grows to the whole card at the first start.
 root_mib=$(($(du -sm "$work/root" | cut -f 1) * 5 / 4 + 256))
-truncate -s "${root_mib}M" "$work/root.img"
-mkfs.ext4 -q -L ivories-root -d "$work/root" "$work/root.img"
-
 truncate -s "$((1 + boot_mib + root_mib + 1))M" "$work/disk.img"
 printf '%s\n' 'label: dos' "start=2048, size=$((boot_mib * 2048)), type=$type, bootable" 'type=83' |
   sfdisk -q "$work/disk.img"
 dd if="$work/boot.img" of="$work/disk.img" bs=1M seek=1 conv=notrunc,sparse status=none
-dd if="$work/root.img" of="$work/disk.img" bs=1M seek=$((1 + boot_mib)) conv=notrunc,sparse status=none
+mkfs.ext4 -q -F -L ivories-root -E "offset=$(((1 + boot_mib) << 20))" -d "$work/root" "$work/disk.img" "${root_mib}M"
 cp --sparse=always "$work/disk.img" "$image"
 chown "$owner": "$image"
 echo "made $image: $(du -h --apparent-size "$image" | cut -f 1)B; write it with Raspberry Pi Imager, or dd"

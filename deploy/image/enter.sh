@@ -16,6 +16,6 @@ done
 shift # the host
 # It is root already, and sudo would want a terminal of its own.
 # shellcheck disable=SC2016  # the inner shell expands
-exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TMPDIR=/tmp \
+exec chroot "$root" /usr/bin/env -i ${QEMU_CPU:+"QEMU_CPU=$QEMU_CPU"} HOME=/root LANG=C.UTF-8 TMPDIR=/tmp \
   PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
   sh -c 'sudo() { if [ "$1" = -n ]; then shift; fi; "$@"; }; cd; '"$*"
