@@ -14,7 +14,7 @@ from ivories.errors import SourceError
 from ivories.keyboard import KEYS
 from ivories_training.audio import loudness
 from ivories_training.audio.excerpts import ExcerptConfig, ExcerptMaker, read_shard, write_shard
-from ivories_training.audio.labels import HARD, energy, targets
+from ivories_training.audio.labels import GHOST, HARD, energy, targets
 from ivories_training.audio.room import Recorder
 from ivories_training.audio.sample_bank import RATE, SampleBank, cached, read_sfz, read_wav_folder
 from ivories_training.audio.synthesizer import Touch, synthesize
@@ -129,7 +129,7 @@ def test_repeats_and_what_lies_octaves_away_count_more() -> None:
     assert weight[12, 40] == 1, "a first onset"
     assert weight[32, 40] == HARD, "an onset soon after another"
     assert weight[32, 52] == 1, "an octave that is played"
-    assert weight[12, [16, 28, 52, 64]].tolist() == [HARD] * 4, "silence octaves away from an onset"
+    assert weight[12, [16, 28, 52, 64]].tolist() == [GHOST] * 4, "silence octaves away from an onset"
     assert weight[12, [39, 41, 47]].tolist() == [1.0] * 3
     assert weight[22].tolist() == [1.0] * KEYS
 

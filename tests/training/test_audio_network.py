@@ -14,11 +14,13 @@ keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
 from ivories.errors import ModelError  # noqa: E402
+from ivories.inference.manifest import save_manifest  # noqa: E402
 from ivories_training import export, mappability, quantize  # noqa: E402
+from ivories_training.audio.calibrate import plain_manifest  # noqa: E402
 from ivories_training.audio.network import AudioNetwork  # noqa: E402
 from ivories_training.audio.objective import Objective  # noqa: E402
 from ivories_training.audio.picking import best_f1, matches, pick, truth  # noqa: E402
-from ivories_training.audio.settings import NetworkConfig, load, save  # noqa: E402
+from ivories_training.audio.settings import NetworkConfig, Settings, load, save  # noqa: E402
 from ivories_training.audio.warm_start import adopt  # noqa: E402
 from ivories_training.performances import performance  # noqa: E402
 
@@ -52,6 +54,8 @@ def quantized(network: AudioNetwork, bins: np.ndarray, tmp_path_factory: pytest.
     quantize.observe(whole, [real(bins)])
     path = tmp_path_factory.mktemp("model") / "audio.tflite"
     export.write_int8(step, path)
+    manifest = plain_manifest(Settings(network=CONFIG), path.name, "", "", whole.count_params())
+    save_manifest(manifest, path.with_suffix(".toml"))
     return whole, step, delays, path
 
 
@@ -188,7 +192,7 @@ def test_shipped_configurations_load_and_round_trip(tmp_path: Path) -> None:
 def test_a_network_begins_with_what_an_int8_file_has_learnt(quantized: tuple) -> None:
     whole, _, _, path = quantized
     fresh = AudioNetwork(CONFIG).sequence_model()
-    assert adopt(fresh, path) == []
+    assert adopt(fresh, path, CONFIG) == []
     taught = {w.path: keras.ops.convert_to_numpy(w) for w in whole.trainable_variables}
     for weight in fresh.trainable_variables:
         truth = taught[weight.path]
@@ -198,16 +202,31 @@ def test_a_network_begins_with_what_an_int8_file_has_learnt(quantized: tuple) ->
 
 def test_a_grown_network_keeps_new_layers_quiet(quantized: tuple) -> None:
     *_, path = quantized
-    grown = AudioNetwork(dataclasses.replace(CONFIG, dilations=(1, 2, 3))).sequence_model()
+    config = dataclasses.replace(CONFIG, dilations=(1, 2, 3))
+    grown = AudioNetwork(config).sequence_model()
     before = np.abs(keras.ops.convert_to_numpy(grown.get_layer("temporal_3").kernel)).max()
-    assert adopt(grown, path) == ["temporal_3"]
+    assert adopt(grown, path, config) == ["temporal_3"]
     after = np.abs(keras.ops.convert_to_numpy(grown.get_layer("temporal_3").kernel)).max()
     assert after == pytest.approx(0.1 * before, rel=1e-3)
 
 
+def test_new_horizons_begin_between_their_neighbours(quantized: tuple) -> None:
+    whole, _, _, path = quantized
+    config = dataclasses.replace(CONFIG, horizons=(2, 4, 5, 12))
+    more = AudioNetwork(config).sequence_model()
+    assert adopt(more, path, config) == []
+    taught = keras.ops.convert_to_numpy(whole.get_layer("head").kernel)
+    begun = keras.ops.convert_to_numpy(more.get_layer("head").kernel)
+    step = np.abs(taught).max() / 127 + 1e-6
+    at_20, at_30, at_50, at_90, *others = np.moveaxis(taught, -1, 0)
+    wanted = [at_20, (at_30 + at_50) / 2, at_50, at_90, *others]
+    np.testing.assert_allclose(np.moveaxis(begun, -1, 0), wanted, atol=step)
+
+
 def test_a_network_of_other_sizes_is_refused(quantized: tuple) -> None:
     *_, path = quantized
+    config = dataclasses.replace(CONFIG, stem=5)
     with pytest.raises(ModelError, match="layer stem has weights"):
-        adopt(AudioNetwork(dataclasses.replace(CONFIG, stem=5)).sequence_model(), path)
+        adopt(AudioNetwork(config).sequence_model(), path, config)
     with pytest.raises(ModelError, match="cannot start from"):
-        adopt(AudioNetwork(CONFIG).sequence_model(), path.with_name("absent.tflite"))
+        adopt(AudioNetwork(CONFIG).sequence_model(), path.with_name("absent.tflite"), CONFIG)

@@ -18,7 +18,9 @@ HOP_S = 0.01
 REPEAT_S = 0.4
 """An onset within this time of the last on its key is a repeat"""
 HARD = 2.0
-"""Weight of what is heard worst: an onset soon after its key's last, silence an octave or two beside one"""
+"""Weight of an onset soon after its key's last, which is often missed"""
+GHOST = 4.0
+"""Weight of silence an octave or two beside an onset, where most false notes are"""
 Float32 = NDArray[np.float32]
 
 
@@ -30,8 +32,8 @@ def targets(
     Returns:
         keys (hops, 88, 2 * len(horizons) + 4): onset per horizon, frame (sounding, pedal included), offset
         (the damper falls, at the middle horizon: a key-up under the pedal cannot be heard), velocity 0..1
-        of the newest onset that any horizon may be about; then what each of them counts: per horizon 1 or
-        ``HARD``, and last a mask: 1 where velocity counts;
+        of the newest onset that any horizon may be about; then what each of them counts: per horizon 1 to
+        ``HARD`` or ``GHOST``, and last a mask: 1 where velocity counts;
         pedal (hops,): sustain pedal down.
     """
     late, middle = horizons[-1], horizons[len(horizons) // 2]
@@ -53,7 +55,7 @@ def targets(
         begin, end = note["onset_s"] / HOP_S - first, note["sounding_end_s"] / HOP_S - first
         frame[max(round(begin), 0) : max(round(end), 0), key] = 1
     rows = {h: slice(late + 1 - h, late + 1 - h + hops) for h in horizons}
-    weight = 1 + (HARD - 1) * np.where(onset > 0, repeated, _beside(onset))
+    weight = 1 + np.where(onset > 0, (HARD - 1) * repeated, (GHOST - 1) * _beside(onset))
     channels = [onset[rows[h]] for h in horizons] + [frame, offset[rows[middle]], velocity]
     channels += [weight[rows[h]] for h in horizons] + [(velocity > 0).astype(np.float32)]
     pedal = np.zeros(hops, np.float32)

@@ -30,7 +30,7 @@ class NetworkConfig:
     """Keys that a cross-key stage looks at, relative to its own"""
     bottleneck: int = 12
     """Channels per looked-at key"""
-    horizons: tuple[int, ...] = (2, 5, 9)
+    horizons: tuple[int, ...] = (2, 3, 5, 9)
     """Onset horizons in hops"""
 
     @property

@@ -210,7 +210,7 @@ def train_float(settings: Settings, material: Path, folder: Path, resume: bool =
         first, _, _ = batches.draw(np.random.default_rng(settings.train.seed), 4, 300)
         standardize(start, first)
         if settings.train.start_from:
-            adopt(start, Path(settings.train.start_from))
+            adopt(start, Path(settings.train.start_from), settings.network)
     keras.config.set_dtype_policy("mixed_bfloat16" if settings.train.bfloat16 else "float32")
     model = AudioNetwork(settings.network).sequence_model()
     model.set_weights(start.get_weights())

@@ -1,7 +1,8 @@
 """Beginning with what an int8 file has learnt, for a grown network or for one's own piano.
 
 The file's kernels and biases are read by layer name, so the network may have layers that the file lacks:
-those keep their start, made quiet so that they disturb little at first.
+those keep their start, made quiet so that they disturb little at first. It may judge onsets at horizons that
+the file lacks, too: those begin between their neighbours.
 """
 
 import logging
@@ -15,7 +16,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ivories.errors import ModelError
+from ivories.inference.manifest import load_manifest
 from ivories_training.audio.layers import KeyConstant
+from ivories_training.audio.settings import NetworkConfig
 from ivories_training.quantize import QuantConv2D, quantized_layers
 
 log = logging.getLogger(__name__)
@@ -24,13 +27,20 @@ QUIET = 0.1
 Float32 = NDArray[np.float32]
 
 
-def adopt(model: keras.Model, path: Path) -> list[str]:
+def adopt(model: keras.Model, path: Path, config: NetworkConfig) -> list[str]:
     """Give ``model`` the weights of the int8 file at ``path``; return the names of the layers that it lacks.
 
+    Args:
+        model: of ``config``.
+        path: file; its manifest lies beside it.
+        config: tells what the model's channels are.
+
     Raises:
-        ModelError: the file is missing, or a layer of the same name has another shape.
+        ModelError: the file or its manifest is missing, or a layer of the same name has another shape.
     """
     convolutions, constants = _read(path)
+    if "head" in convolutions:
+        convolutions["head"] = _head(*convolutions["head"], path, config)
     missing: list[str] = []
     for layer in quantized_layers(model):
         if not isinstance(layer, QuantConv2D):
@@ -48,6 +58,19 @@ def adopt(model: keras.Model, path: Path) -> list[str]:
             _put(layer.constant, constants[layer.name], layer.name, path)
     log.info("begins with %s; new layers: %s", path.name, ", ".join(missing) or "none")
     return missing
+
+
+def _head(kernel: Float32, bias: Float32, path: Path, config: NetworkConfig) -> tuple[Float32, Float32]:
+    """Return the head for the channels of ``config``, from one for those of the file at ``path``."""
+    channels = load_manifest(path.with_suffix(".toml")).channels
+    horizons = [channel.horizon for channel in channels if channel.kind == "onset"]  # they come first
+    columns = np.concatenate([kernel, bias.reshape(1, 1, 1, -1)], axis=2)
+    at = np.interp(config.horizons, horizons, np.arange(len(horizons)))
+    before, share = np.floor(at).astype(int), (at % 1).astype(np.float32)
+    after = np.minimum(before + 1, len(horizons) - 1)
+    onsets = (1 - share) * columns[..., before] + share * columns[..., after]
+    columns = np.concatenate([onsets, columns[..., len(horizons) :]], axis=-1)
+    return columns[:, :, :-1], columns[0, 0, -1]
 
 
 def _put(variable: Any, values: Float32, name: str, path: Path) -> None:
