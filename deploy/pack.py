@@ -139,9 +139,7 @@ def build_microphone_library(target: Path, device: dict[str, Any]) -> Path:
             headers = Path(folder, "headers")
             env |= _cross(machine, headers)
             (headers / "alsa").symlink_to(header.parent)
-            # To link against, its name is all that is wanted of the device's libasound.
-            stub = ["-shared", "-nostdlib", "-Wl,-soname,libasound.so.2", "-o", f"{folder}/libasound.so"]
-            _run([env["CC"], *stub, "-x", "c", "/dev/null"], env)
+            _stand_in(Path(folder), env)
             env["LDFLAGS"] = f"-L{folder} -Wl,--no-as-needed"
             tag = f"cpython-{python.replace('.', '')}-{_TRIPLETS[machine]}"
             env["SETUPTOOLS_EXT_SUFFIX"] = f".{tag}.so"
@@ -149,6 +147,26 @@ def build_microphone_library(target: Path, device: dict[str, Any]) -> Path:
         pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-cache-dir", "--no-deps", "-w", str(target)]
         _run([*pip, MICROPHONE], env)
     return next(target.glob("pyalsaaudio-*.whl"))
+
+
+def _stand_in(folder: Path, env: dict[str, str]) -> None:
+    """Make a ``libasound.so`` to link against for the device: names of this computer's, with their versions.
+
+    Without versions the device's libasound would take its caller for one of 2003, when functions of the
+    same names took other arguments, and no microphone could be opened.
+    """
+    own = f"/usr/lib/{_TRIPLETS.get(os.uname().machine, '')}/libasound.so"
+    listed = _run([env["CC"].replace("gcc", "readelf"), "-W", "--dyn-syms", own], env).decode()
+    nodes: dict[str, list[str]] = {}
+    for name, version in re.findall(r" (\w+)@@(\S+)$", listed, re.MULTILINE):
+        nodes.setdefault(version, []).append(name)
+    script = [f"{version} {{ global: {'; '.join(names)}; }};" for version, names in nodes.items()]
+    (folder / "versions").write_text("\n".join(script))
+    functions = [f"void {name}(void) {{}}\n" for names in nodes.values() for name in names]
+    (folder / "stub.c").write_text("".join(functions))
+    how = ["-shared", "-nostdlib", "-fno-builtin", f"-Wl,--version-script={folder}/versions"]
+    how += ["-Wl,-soname,libasound.so.2", "-o", f"{folder}/libasound.so"]
+    _run([env["CC"], *how, f"{folder}/stub.c"], env)
 
 
 def pack(
