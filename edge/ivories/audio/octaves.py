@@ -22,7 +22,7 @@ from ivories.keyboard import KEYS
 
 OCTAVES: Final = (-24, -12, 12, 24)
 """Keys from a key to those whose strings sound like it"""
-SHARE: Final = 0.75
+SHARE: Final = 0.5
 """Log-odds asked for on top, per log-odds by which the ear is surer of such a key"""
 MARGIN: Final = 0.5
 """Log-odds that it may be surer without consequence"""

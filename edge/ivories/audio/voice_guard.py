@@ -24,14 +24,14 @@ from ivories.datatypes import ONSET_PRIOR, Float32, KeyEvidence, Spectrum, read_
 FEATURES: Final = ("glide", "stay", "swell", "height", "rise", "onsets", "doubt")
 TIMES: Final = (15, 50)
 """Hops, of those that count, over which features are smoothed"""
-BEGIN: Final = (-0.009, 0.729, 0.209, 0.506, 0.511, 0.161, 0.106)
+BEGIN: Final = (-0.009, 0.734, 0.211, 0.507, 0.586, 0.147, 0.173)
 """Every feature before anything was heard: between a piano and a voice"""
 WEIGHTS: Final = (
-    (7.93, 15.27, 23.32, -4.25, 0.12, -11.15, 30.25),
-    (-55.03, -31.05, -70.79, -18.16, 2.3, 38.15, -50.68),
+    (-0.26, 21.18, 23.15, 8.14, 0.78, 0.04, 3.13),
+    (-83.38, -32.71, -51.95, -27.23, 0.61, 12.22, -4.42),
 )
 """Log-likelihood per feature, a row for each of ``TIMES``"""
-BIAS: Final = 26.98
+BIAS: Final = 19.10
 LEAST: Final = -8.0
 """Log-probability below which it never falls: the ear's surest notes pass all the same"""
 COLD: Final = -3.5
@@ -121,7 +121,7 @@ class VoiceGuard:
             *self._swell_and_height(upper[:, self._longest], spectrum.frame % _RISE_HOPS),
             self._rise(spectrum.level_db, spectrum.frame % _RISE_HOPS),
             float(p[-1].sum()),
-            float((p * (1 - p)).sum()) / len(p),
+            float(sum(np.dot(1 - p[row], p[row]) for row in (0, len(p) // 2, -1))) / 3,
         ]
         if spectrum.bins.max(initial=0) <= _LOUD:
             return values, 0.0

@@ -20,7 +20,7 @@ from ivories.keyboard import KEYS
 # Where both sensors are for an onset, the weaker one's first log-odds count for nothing, since they err
 # together more often than independence says. What an eye needs on top to go first is less with a quick
 # camera, which sees a stroke in several frames. All were found on validation scenes.
-_SHARED_ERRORS: Final = np.array([1.5, 1.0, 0.5, 1.5], np.float32)  # by the ear's horizons so far
+_SHARED_ERRORS: Final = np.array([1.5, 1.0, 0.75, 0.5, 1.5], np.float32)  # by the ear's horizons so far
 _EYE_FIRST: Final = 0.5
 _QUICK_EYE_FIRST: Final = 0.0
 _EVEN_PRIOR: Final = np.full(KEYS, ONSET_PRIOR, np.float32)

@@ -33,7 +33,7 @@ TALK_S: Final = 13.0
 TURN_S: Final = 7.0
 HISS: Final = 1e-4
 STEEPNESS: Final = 2.0
-BENEFIT: Final = 0.75
+BENEFIT: Final = 0.4
 """What the guard takes off is the regression's, less this, steeper by that; found on validation scenes"""
 FIRST: Final = -2.0
 """Log-probability of a piano before anything was heard, as the regression has it; found there, too"""
