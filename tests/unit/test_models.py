@@ -197,6 +197,7 @@ def test_a_camera_that_goes_again_as_soon_as_it_is_back_tells_nothing_of_it_eith
         ({"channels": CHANNELS[:4]}, "4 channels"),
         ({"channels": [*CHANNELS[:4], CHANNELS[1], CHANNELS[5]]}, "more than one"),
         ({"channels": [CHANNELS[0], *CHANNELS[:5]]}, "horizon of its own"),
+        ({"thresholds": {"balanced": [1.0]}}, "1 thresholds for 'balanced': it needs one for each"),
         ({"context": 5}, "manifest says"),
         ({"input": "waveform"}, "disagree about the inputs"),
         ({"streams": []}, "disagree about the inputs"),

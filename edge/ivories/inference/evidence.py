@@ -46,6 +46,12 @@ class EvidenceDecoder:
         self._onset_rows = [row for _, row in onsets]
         if not onsets or len(set(self.horizons)) != len(onsets):
             raise ModelError(f"model {manifest.name} needs onset channels, each with a horizon of its own")
+        for policy, thresholds in manifest.thresholds.items():
+            if len(thresholds) != len(onsets):
+                raise ModelError(
+                    f"model {manifest.name} judges onsets at {len(onsets)} horizons, but its manifest has "
+                    f"{len(thresholds)} thresholds for {policy!r}: it needs one for each"
+                )
         self._frame = _only(manifest, "frame")
         self._offset = _only(manifest, "offset")
         self._offset_horizon = 0 if self._offset is None else channels[self._offset].horizon
