@@ -116,7 +116,7 @@ class VoiceGuard:
         self._next_frame = spectrum.frame + 1
         upper = np.asarray(np.maximum(spectrum.bins, 0) / np.float32(_TOP), np.float32)
         p = _probability(evidence.onset + np.float32(ONSET_PRIOR))
-        looks = p[[0, len(p) // 2, -1]]  # what networks have besides, some have and some have not
+        looks = p[[0, len(p) // 2, -1]]  # so that a network of more horizons doubts no more
         values = [
             *self._glide_and_stay(upper[:, self._middle], spectrum.frame % _GLIDE_HOPS),
             *self._swell_and_height(upper[:, self._longest], spectrum.frame % _RISE_HOPS),
