@@ -71,12 +71,13 @@ rollback: $(VENV)/.demo ## let HOST go back to the release before
 status: $(VENV)/.demo ## the releases on HOST and how the service is
 	$(BIN)/python deploy/release.py status $(HOST)
 
-hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, see, unplug, kill, cut the power (SHORT=1: up to the first kill)
+hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, see, unplug, kill, cut the power (SHORT=1, FULL=1)
 	$(PACKAGES) hil
 	$(BIN)/python -m pytest -sv tests/hil/deployed.py
-	@$(MAKE) --no-print-directory -kj2 --output-sync $(if $(SHORT),hil-first_notes,$(HIL))
+	@$(MAKE) --no-print-directory -kj3 --output-sync $(if $(SHORT),hil-first_notes,$(HIL))
 
-# Each on a copy of the machine that Ivories was deployed to, the longest first; what they say is shown when they end.
+# Each on a copy of the machine that Ivories was deployed to; what they say is shown when they end. Two cores do for
+# the three, each of which waits now and then.
 HIL := hil-updates hil-faults hil-senses
 .PHONY: $(HIL) hil-first_notes
 $(HIL) hil-first_notes: hil-%:

@@ -72,7 +72,7 @@ def watch(before: dict[str, str]) -> str:
             return ""
         if time.monotonic() > deadline:
             return f"not ready after {HEALTH_S:.0f} s, it is {state} {now['StatusText']}".strip()
-        time.sleep(min(0.2, SETTLE_S))
+        time.sleep(min(0.5, SETTLE_S))
 
 
 def _restart() -> None:

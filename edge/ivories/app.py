@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from ivories import native
+from ivories.audio.path import AudioPath
 from ivories.audio.spec import FrontEndSpec, fingerprint
 from ivories.config import Config, Dynamics, Policy
 from ivories.errors import ModelError
@@ -16,12 +17,14 @@ from ivories.inference.base import Runtime
 from ivories.inference.manifest import Manifest, check, load_manifest
 from ivories.inference.resolver import open_runtime
 from ivories.instrument import Instrument
-from ivories.paths import AudioPath, VideoPath
 from ivories.resources import models_folder
 from ivories.runtime.timing import StageTimes
 from ivories.sinks.base import Sink
 from ivories.vision.calibration import Calibration
 from ivories.vision.strip import StripSpec
+
+if TYPE_CHECKING:
+    from ivories.vision.path import VideoPath
 
 _log = logging.getLogger(__name__)
 
@@ -54,11 +57,10 @@ class Application:
         self.config = config
         self.times = StageTimes()
         self.audio_spec = FrontEndSpec()
-        self.strip_spec = StripSpec()
         self.audio = (
             self._load("audio", fingerprint(self.audio_spec, native.AUDIO_KERNEL_REVISION)) if audio else None
         )
-        self.video = self._load("video", self.strip_spec.fingerprint) if video else None
+        self.video = self._load("video", StripSpec().fingerprint) if video else None
 
     def _load(self, kind: str, front_end: str) -> Network:
         models = self.config.models
@@ -88,18 +90,20 @@ class Application:
         calibration: Calibration | None = None,
         on_calibration: Callable[[Calibration], None] = lambda _: None,
         expose: Callable[[float], bool] | None = None,
-    ) -> VideoPath:
+    ) -> "VideoPath":
         """Return a path for pictures; without ``calibration`` it looks for the keyboard first.
 
         ``expose`` corrects the camera's exposure, see ``VideoPath``; it is not used where the configuration
         leaves that to the camera.
         """
+        from ivories.vision.path import VideoPath  # OpenCV: an ear alone starts sooner without
+
         if self.video is None:
             raise ModelError("the seeing network is not loaded")
         return VideoPath(
             self.video.runtime,
             self.video.manifest,
-            self.strip_spec,
+            StripSpec(),
             self.times,
             calibration,
             on_calibration,

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ivories.app import Application
 from ivories.clock import now_ns
@@ -20,7 +20,6 @@ from ivories.datatypes import AudioBlock, KeyEvidence, Origin, VideoFrame
 from ivories.errors import BackendError, SourceError
 from ivories.fusion.touch import TouchScale
 from ivories.instrument import Instrument
-from ivories.paths import VideoPath
 from ivories.recorder.recorder import Recorder
 from ivories.runtime.mailbox import Mailbox, Overflow
 from ivories.runtime.notify import NOTES, Supervision
@@ -29,6 +28,9 @@ from ivories.runtime.timing import StageTimes
 from ivories.runtime.worker import Pushable, Worker
 from ivories.sources.base import AudioSource, Exposing, VideoSource
 from ivories.vision.calibration import Calibration
+
+if TYPE_CHECKING:
+    from ivories.vision.path import VideoPath  # whoever only hears does without
 
 _log = logging.getLogger(__name__)
 

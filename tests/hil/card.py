@@ -15,13 +15,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from hil.guest import Guest, GuestError
-from hil.piano import PROJECT, TOOLS, Piano, tell, write_take
+from hil.piano import PROJECT, TOOLS, Piano, share, tell, write_take
 
 KEY = Path(os.environ.get("KEY", "~/.ssh/id_ed25519")).expanduser()
 RELEASE_KEY = Path(os.environ.get("RELEASE_KEY", "~/.config/ivories/release")).expanduser()
@@ -215,13 +214,13 @@ def test_the_first_notes(piano, tmp_path):
     # By number: the keyboard at the other end of the cable, which is this machine too, has the same name.
     port = "$(aconnect -i | sed -n \"s/^client \\([0-9]*\\): 'Ivories' \\[type=user.*/\\1/p\")"
     piano.guest.run(f"nohup aseqdump -p {port} >/tmp/shown 2>&1 </dev/null & echo")
-    report = piano.laptop()
+    report = piano.laptop(take=piano.take)
     piano.guest.run("pkill aseqdump")
     pitches = [pitch for _, pitch in report["onsets"]]
     wanted = transcribed(take, tmp_path)
-    common = sum((Counter(pitches) & Counter(wanted)).values()) / max(len(pitches), len(wanted), 1)
-    tell(f"{len(pitches)} onsets over USB, {len(wanted)} expected, {common:.0%} the same")
-    assert common >= 0.8
+    same = share(pitches, wanted)
+    tell(f"{len(pitches)} onsets over USB, {len(wanted)} expected, {same:.0%} the same")
+    assert same >= 0.8
     assert (report["stuck"], report["pedal"], report["torn"]) == ([], 0, 0)
     shown = re.findall(r"Note on +\d+, note (\d+), velocity [1-9]", piano.guest.run("cat /tmp/shown"))
     assert sorted(map(int, shown)) == sorted(pitches)

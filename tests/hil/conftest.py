@@ -93,6 +93,14 @@ def piano(machine, work, take):
         (work / "ready").touch()
 
 
+@pytest.fixture
+def untroubled(piano):
+    """The same process has to run after the test as before."""
+    before = piano.guest.run("sudo systemctl show ivories -p MainPID -p NRestarts")
+    yield piano
+    assert piano.guest.run("sudo systemctl show ivories -p MainPID -p NRestarts") == before
+
+
 def _deploy(piano, take):
     machine = piano.guest
     machine.run(f"sudo mkdir -p {TOOLS}")

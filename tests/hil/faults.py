@@ -18,14 +18,6 @@ def unharmed(report):
     return report
 
 
-@pytest.fixture
-def untroubled(piano):
-    """The same process has to run after the test as before."""
-    before = piano.guest.run("sudo systemctl show ivories -p MainPID -p NRestarts")
-    yield piano
-    assert piano.guest.run("sudo systemctl show ivories -p MainPID -p NRestarts") == before
-
-
 @pytest.mark.parametrize(
     ("out", "back"),
     [

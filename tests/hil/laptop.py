@@ -4,10 +4,11 @@ Runs as root inside the machine, whose USB host sees the gadget as a MIDI keyboa
 
     laptop.py '{"take": "take.wav", "strike": "kill -9 {pid}", "repair": "true", "repair_after_s": 2}'
 
-Without ``strike`` it plays the take once. Else it plays it over and over, waits until a note sounds, strikes
-(a shell command, ``{pid}`` being the service's main process), repairs, and waits until new notes come. At the
-end the music stops, and what still sounds is stuck. With ``begin`` and ``end``, shell commands, somebody else
-plays in between, for ``seconds`` where nothing is struck. The report is JSON on standard output.
+Without ``strike`` it plays the take once, or until so many ``notes`` came. Else it plays it over and over,
+waits until a note sounds, strikes (a shell command, ``{pid}`` being the service's main process), repairs, and
+waits until new notes come. At the end the music stops, and what still sounds is stuck. With ``begin`` and
+``end``, shell commands, somebody else plays in between, for ``seconds`` where nothing is struck. The report
+is JSON on standard output.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from port_receiver import Receiver  # put beside this file
 
 SPEAKER = "plughw:CARD=Loopback,DEV=0"
 SETTLE_S = 4.0  # after the end of the music: the longest echo of a note
-QUIET_S = 1.5  # without a note sounding: the end of all echoes
+QUIET_S = 1.0  # without a note sounding: the end of all echoes
 PATIENCE_S = 150.0
 NEW_NOTES = 3  # that show that the music goes on
 
@@ -189,7 +190,8 @@ def main():
         if "strike" in plan:
             strike(laptop, plan, report)
         else:
-            laptop.until(player.ended)
+            enough = plan.get("notes", float("inf"))
+            laptop.until(lambda: player.ended() or len(laptop.onsets) >= enough)
     finally:
         player.stop()
     laptop.fall_silent()

@@ -1,6 +1,7 @@
 """A piano computer as its owner meets it: prepared and deployed to from a workstation, and played."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -39,10 +40,8 @@ class Piano:
 
     def laptop(self, timeout=3000, **plan):
         """Carry out a plan of laptop.py and return its report."""
-        words = json.dumps({"take": self.music if "strike" in plan else self.take, **plan}).replace(
-            "'", "'\\''"
-        )
-        said = self.guest.run(f"sudo python3 {TOOLS}/laptop.py '{words}'", timeout=timeout)
+        words = shlex.quote(json.dumps({"take": self.music, **plan}))
+        said = self.guest.run(f"sudo python3 {TOOLS}/laptop.py {words}", timeout=timeout)
         report = json.loads(said.splitlines()[-1])
         tell(report | {"onsets": len(report["onsets"])})
         return report

@@ -1,6 +1,7 @@
 """A camera besides the microphone: the take is seen and heard, and the ear goes on while the eye is gone."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -20,12 +21,11 @@ SIZE = 768, 576
 SEEN = {"source": "auto", "width": SIZE[0], "height": SIZE[1], "fps": 15}
 RECORDED = {"video": False}
 DECIDED = {"dynamics": "early"}  # else notes that are seen wait for their sound
+QUALITY = 0.5  # of the position found
 RETURN_S = 2.0
-MEANWHILE_S = 3.0
+MEANWHILE_S = 2.0
 BOTH, EYE_ALONE = 0.8, 0.5  # onset F1, within 0.1 s after the same delay for all
 AHEAD = 3  # notes that are told before they sound; who only hears needs 20 ms and more
-VIVID = "/sys/bus/platform/drivers/vivid"
-LOOPBACK = "/sys/bus/platform/drivers/snd_aloop"
 JOURNAL = "sudo journalctl -u ivories -b --no-pager -o short-unix"
 
 
@@ -49,7 +49,7 @@ def stage(piano):
     return piano
 
 
-def perform(piano, word, seconds=14.5, **plan):
+def perform(piano, word, seconds=10.0, **plan):
     """Let the pianist play, or a part of it; return the laptop's report."""
     report = piano.laptop(
         begin=f"echo {word} >/run/performer", end="echo rest >/run/performer", seconds=seconds, **plan
@@ -59,7 +59,7 @@ def perform(piano, word, seconds=14.5, **plan):
     return report
 
 
-def f1(report, seconds=14.0):
+def f1(report, seconds):
     """Return the onset F1 of what arrived over USB against what was played, whatever the common delay is."""
     truth = read_notes(bundled_take().with_suffix(".mid"))
     truth = truth[truth["onset_s"] < seconds]
@@ -88,77 +88,68 @@ def plugged_in(piano, node=CAMERA):
     return float(piano.guest.run(f"stat -c %.9Z {node}"))
 
 
-def late(piano, what, node=CAMERA):
-    """Wait until the service has ``what``, a pattern, back; return how many seconds after its return."""
+def pulled_out(piano, driver, seconds=2, held="", **plan):
+    """Let the pianist play while the sensor of a driver is pulled out for ``seconds``; return the report.
+
+    ``held`` is a node that somebody has open meanwhile.
+    """
+    device, at = f"{driver}.0", f"/sys/bus/platform/drivers/{driver}"
+    out = f"echo {device} > {at}/unbind"
+    report = perform(
+        piano, "play", strike=f"exec 9<{held}; {out}; sleep 5" if held else out, strike_after_s=2,
+        repair=f"echo {device} > {at}/bind; udevadm settle", repair_after_s=seconds, **plan,
+    )  # fmt: skip
+    assert report["back_after_s"] is not None
+    return report
+
+
+def is_soon_back(piano, what, node=CAMERA):
+    """Wait until the service has ``what``, a pattern, back, and check how long after its return that was."""
     back = f"{what} is back"
     piano.guest.wait_for(f"{JOURNAL} | grep -q '{back}'", 30)
-    return said(piano, back) - plugged_in(piano, node)
+    is_soon_used(piano, back, node)
 
 
-def process(piano):
-    return piano.guest.run("sudo systemctl show ivories -p MainPID -p NRestarts")
+def is_soon_used(piano, words, node=CAMERA):
+    """Check how long after its return the service said of a sensor that it has it: ``words``, a pattern."""
+    late_s = said(piano, words) - plugged_in(piano, node)
+    tell(f"used {late_s:.2f} s after it was plugged in as {node}")
+    assert late_s <= RETURN_S
 
 
+@pytest.mark.usefixtures("untroubled")
 def test_a_camera_plugged_in_later_is_used_and_finds_the_keyboard(stage):
-    status = stage.guest.run("sudo systemctl show ivories -p StatusText --value")
-    assert status.startswith("playing; camera: no camera"), status
-    before = process(stage)
+    told = "systemctl show ivories -p StatusText --value"
+    stage.guest.wait_for(f"{told} | grep '^playing; camera: no camera'", 30)
     stage.guest.run("sudo modprobe vivid && sudo udevadm settle")
     stage.guest.wait_for(f"sudo test -e {POSITION}", 60)
-    late_s = said(stage, f"camera: V4L2 {CAMERA}") - plugged_in(stage)
-    tell(f"opened {late_s:.2f} s after it was plugged in")
-    assert late_s <= RETURN_S
-    assert process(stage) == before
-    shown = stage.guest.run("sudo -u ivories ivories doctor")
-    assert re.search(r"keyboard position .* ok .*768x576", shown), shown
+    is_soon_used(stage, f"camera: V4L2 {CAMERA}")
+    found = json.loads(stage.guest.run(f"sudo cat {POSITION}"))
+    assert (found["width"], found["height"]) == SIZE
+    assert found["quality"] >= QUALITY
 
 
-def test_a_camera_pulled_out_leaves_the_ear_and_is_used_again(stage):
-    before = process(stage)
-    report = perform(
-        stage, "play", strike=f"echo vivid.0 > {VIVID}/unbind", strike_after_s=2,
-        repair=f"echo vivid.0 > {VIVID}/bind; udevadm settle", repair_after_s=2, meanwhile_s=MEANWHILE_S,
-    )  # fmt: skip
-    late_s = late(stage, f"camera {CAMERA}")
-    tell(f"{report['meanwhile']} notes by ear alone; back {late_s:.2f} s after it was plugged in")
-    assert report["meanwhile"] >= 3
-    assert report["back_after_s"] is not None
-    assert late_s <= RETURN_S
-    assert process(stage) == before
-
-
-def test_a_camera_that_comes_back_under_another_name_is_used_again(stage):
-    before = process(stage)
+@pytest.mark.usefixtures("untroubled")
+@pytest.mark.parametrize("name", ["its own", "another"] if os.environ.get("FULL") else ["another"])
+def test_a_camera_pulled_out_leaves_the_ear_and_comes_back_under(name, stage):
     # A node that somebody still has open keeps its number.
-    report = perform(
-        stage, "play", strike=f"exec 9<{CAMERA}; echo vivid.0 > {VIVID}/unbind; sleep 10", strike_after_s=2,
-        repair=f"echo vivid.0 > {VIVID}/bind; udevadm settle", repair_after_s=2,
-    )  # fmt: skip
-    assert report["back_after_s"] is not None
+    report = pulled_out(stage, "vivid", held=CAMERA if name == "another" else "", meanwhile_s=MEANWHILE_S)
+    tell(f"{report['meanwhile']} notes by ear alone")
+    assert report["meanwhile"] >= 3
     node = "/dev/" + stage.guest.run(
         "cd /sys/class/video4linux && grep -lx vivid-000-vid-cap */name | cut -d / -f 1"
     ).strip()  # fmt: skip
-    assert node not in {"/dev/", CAMERA}
-    late_s = late(stage, f"camera {node}", node)
-    tell(f"back as {node}, {late_s:.2f} s after it was plugged in")
-    assert late_s <= RETURN_S
-    assert process(stage) == before
+    assert (node == CAMERA) == (name == "its own")
+    is_soon_back(stage, f"camera {node}", node)
 
 
+@pytest.mark.usefixtures("untroubled")
 def test_a_microphone_pulled_out_leaves_the_eye_and_is_used_again(stage):
-    before = process(stage)
-    report = perform(
-        stage, "play", strike=f"echo snd_aloop.0 > {LOOPBACK}/unbind", strike_after_s=2,
-        repair=f"echo snd_aloop.0 > {LOOPBACK}/bind; udevadm settle", repair_after_s=3,
-        meanwhile_s=MEANWHILE_S,
-    )  # fmt: skip
-    node = stage.guest.run("echo /dev/snd/pcmC$(readlink /proc/asound/Loopback | tr -d a-z)D1c").strip()
-    late_s = late(stage, "microphone .*", node)
-    tell(f"{report['meanwhile']} notes by eye alone; back {late_s:.2f} s after it was plugged in")
+    report = pulled_out(stage, "snd_aloop", 3, meanwhile_s=MEANWHILE_S)
+    tell(f"{report['meanwhile']} notes by eye alone")
     assert report["meanwhile"] >= 1
-    assert report["back_after_s"] is not None
-    assert late_s <= RETURN_S
-    assert process(stage) == before
+    node = stage.guest.run("echo /dev/snd/pcmC$(readlink /proc/asound/Loopback | tr -d a-z)D1c").strip()
+    is_soon_back(stage, "microphone .*", node)
 
 
 def test_the_take_is_seen_and_heard(stage):
@@ -171,12 +162,14 @@ def test_the_take_is_seen_and_heard(stage):
     guest.run("pkill mosquitto_sub || true")
     notes = [json.loads(line) for line in guest.run("cat /tmp/notes").splitlines()]
     ahead = sum(note["decided_s"] < note["t_s"] for note in notes if note["kind"] == "onset")
-    tell(f"{len(report['onsets'])} onsets over USB, F1 {f1(report):.3f}, {ahead} told ahead of their sound")
-    assert f1(report) >= BOTH
+    both = f1(report, 9.5)
+    tell(f"{len(report['onsets'])} onsets over USB, F1 {both:.3f}, {ahead} told ahead of their sound")
+    assert both >= BOTH
     assert ahead >= AHEAD
 
 
 def test_what_is_only_seen_is_played(stage):
-    report = perform(stage, "film", 9.5)
-    tell(f"{len(report['onsets'])} onsets over USB by eye alone, F1 {f1(report, 9):.3f}")
-    assert f1(report, 9) >= EYE_ALONE
+    report = perform(stage, "film", 7.0)
+    alone = f1(report, 6.5)
+    tell(f"{len(report['onsets'])} onsets over USB by eye alone, F1 {alone:.3f}")
+    assert alone >= EYE_ALONE

@@ -35,6 +35,11 @@ def _ramp(value: float, zero_at: float, one_at: float) -> float:
     return min(max((value - zero_at) / (one_at - zero_at), 0.0), 1.0)
 
 
+def weighted(evidence: Sequence[KeyEvidence], weight: float) -> list[KeyEvidence]:
+    """Return ``evidence`` of a sensor that can be trusted so far."""
+    return [item if weight >= 1 else replace(item, weight=weight) for item in evidence]
+
+
 def piano_weight(evidence: KeyEvidence) -> float:
     """Return how much the sound counts as that of a piano, 0..1."""
     return _ramp(evidence.piano, *_A_PIANO)

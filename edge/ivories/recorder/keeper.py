@@ -5,21 +5,22 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import av
 import numpy as np
 
 from ivories.clock import MILLISECOND, SECOND
 from ivories.datatypes import AudioBlock, NoteEvent, VideoFrame, read_only
 from ivories.errors import SinkError
 from ivories.recorder.note_ring import NoteRing
-from ivories.recorder.picture_ring import PictureRing
 from ivories.recorder.sound_ring import SoundRing
 from ivories.recorder.take import Take
 from ivories.runtime.mailbox import Mailbox, Overflow
 from ivories.runtime.priority import stand_back
 from ivories.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from ivories.recorder.picture_ring import PictureRing
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +50,8 @@ class Keeper:
         self._seen: Mailbox[VideoFrame] = Mailbox("take_frames", FRAMES, Overflow.KEEP_LATEST)
         self._sound = SoundRing(seconds + SPARE_S)
         self._notes = NoteRing(seconds + SPARE_S)
-        self._pictures: PictureRing | None = None
-        if fps and "libx264" not in av.codecs_available:
-            _log.warning("takes get no pictures: the installed PyAV has no libx264; PyPI's has")
-        elif fps:
-            self._pictures = PictureRing(seconds + SPARE_S, fps)
+        self._pictures = _film(seconds + SPARE_S, fps) if fps else None
+        if self._pictures is not None:
             self._frame_ns = round(SECOND / fps)
         self._due_ns = 0  # of the next frame
         self._hearing, self._seeing = threading.Lock(), threading.Lock()
@@ -142,6 +140,18 @@ class Keeper:
             with self._seeing:
                 if self._pictures is not None:
                     self._pictures.push(frame)
+
+
+def _film(seconds: float, fps: float) -> "PictureRing | None":
+    # Imported here, as is what writes films: without a camera nothing needs FFmpeg.
+    import av
+
+    from ivories.recorder.picture_ring import PictureRing
+
+    if "libx264" not in av.codecs_available:
+        _log.warning("takes get no pictures: the installed PyAV has no libx264; PyPI's has")
+        return None
+    return PictureRing(seconds, fps)
 
 
 def _tell(worker: Worker) -> None:

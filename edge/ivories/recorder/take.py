@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import soundfile
@@ -18,10 +18,11 @@ from ivories.clock import SECOND, seconds
 from ivories.datatypes import KeyState, NoteEvent, NoteKind
 from ivories.errors import SinkError
 from ivories.keyboard import KEYS
-from ivories.recorder.movie import write_movie
-from ivories.recorder.picture_ring import Piece
 from ivories.recorder.sound_ring import RATE, Sound
 from ivories.sinks.midi_file import MidiFileSink
+
+if TYPE_CHECKING:
+    from ivories.recorder.picture_ring import Piece
 
 _AT_ONCE: Final = 1 << 18  # samples: the interpreter is free for the music in between
 _NO_KEYS: Final = KeyState(np.zeros(KEYS, bool), np.zeros(KEYS, np.int64), np.zeros(KEYS, np.uint8))
@@ -37,7 +38,7 @@ class Take:
     """The wall clock at its end"""
     sound: Sound | None = None
     notes: list[NoteEvent] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: "list[Piece]" = field(default_factory=list)
     """None of their pictures before the start"""
 
     @property
@@ -99,6 +100,8 @@ class Take:
         return path
 
     def _write_pictures(self, path: Path) -> Path:
+        from ivories.recorder.movie import write_movie
+
         pieces = [
             replace(piece, times_ns=tuple(max(0, self.moment(t_ns)) for t_ns in piece.times_ns))
             for piece in self.pieces

@@ -1,25 +1,17 @@
-"""The two ways from a sensor to evidence: what is heard, and what is seen.
+"""The way from the camera to evidence, and the same for the appliance, ``transcribe`` and the scores.
 
-Each path is one stage made of stages, so that the appliance, ``transcribe`` and the scores all run the very
-same code; only who pushes the blocks and frames differs.
+One stage made of stages: only who pushes the frames differs. Whoever only hears does not import it, and so
+neither OpenCV.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Final
 
-from ivories.audio.frontend import AudioFrontEnd
-from ivories.audio.loudness import KeyLoudness
-from ivories.audio.octaves import OctaveDoubt
-from ivories.audio.resample import Resampler
-from ivories.audio.spec import FrontEndSpec
-from ivories.audio.voice_guard import VoiceGuard
 from ivories.clock import SECOND
-from ivories.datatypes import AudioBlock, KeyEvidence, VideoFrame
+from ivories.datatypes import KeyEvidence, VideoFrame
 from ivories.errors import CalibrationError
-from ivories.fusion.health import CameraHealth, MicrophoneHealth
-from ivories.inference.audio_model import AudioModel
+from ivories.fusion.health import CameraHealth, weighted
 from ivories.inference.base import Runtime
 from ivories.inference.manifest import Manifest
 from ivories.inference.video_model import VideoModel
@@ -36,50 +28,6 @@ _DRIFT_EVERY_NS: Final = SECOND // 2
 PLAIN_REST: Final = 0.5
 """Share of plain white keys from which a picture of them shows nothing to compare a later one with"""
 _BUMPED: Final = 0.15  # white-key widths: beyond this the strip's blocks no longer fit their keys
-
-
-class AudioPath:
-    """AudioBlock -> resampler -> front end -> network -> KeyEvidence."""
-
-    def __init__(
-        self, rate: int, runtime: Runtime, manifest: Manifest, spec: FrontEndSpec, times: StageTimes
-    ) -> None:
-        self._resampler = Resampler(rate, spec.rate)
-        self._frontend = AudioFrontEnd(spec)
-        self._model = AudioModel(runtime, manifest, SECOND * spec.hop // spec.rate)
-        self._loudness = KeyLoudness(spec)
-        self._guard = VoiceGuard(spec)
-        self._octaves = OctaveDoubt()
-        self._health = MicrophoneHealth()
-        self._times = times
-
-    @property
-    def delay_ns(self) -> int:
-        """Resampler and front end; the network's horizons are in its evidence."""
-        return self._resampler.delay_ns + self._frontend.delay_ns
-
-    def push(self, block: AudioBlock) -> list[KeyEvidence]:
-        """Take one block of any rate that the path was made for."""
-        weight = self._health.push(block)
-        with self._times.measure("audio features"):
-            spectra = [s for part in self._resampler.push(block) for s in self._frontend.push(part)]
-        evidence: list[KeyEvidence] = []
-        for spectrum in spectra:
-            with self._times.measure("audio network"):
-                judged = self._model.push(spectrum)
-            with self._times.measure("loudness and doubts"):
-                guarded = self._guard.enter(spectrum, self._loudness.enter(spectrum, judged))
-                evidence += self._octaves.enter(guarded)
-        return _weighted(evidence, weight)
-
-    def reset(self) -> None:
-        """Forget what was heard."""
-        self._resampler.reset()
-        self._frontend.reset()
-        self._model.reset()
-        self._loudness.reset()
-        self._guard.reset()
-        self._octaves.reset()
 
 
 class VideoPath:
@@ -153,7 +101,7 @@ class VideoPath:
             with self._times.measure("video network"):
                 seen = self._model.push(strip)
             for item in seen:
-                evidence += _weighted([item], self._health.push(strip, item.visible, doubt))
+                evidence += weighted([item], self._health.push(strip, item.visible, doubt))
         return evidence
 
     def reset(self) -> None:
@@ -251,7 +199,3 @@ class VideoPath:
         self._strip = self._drift = self._calibration = None
         self._model.reset()
         self._health = CameraHealth()
-
-
-def _weighted(evidence: Sequence[KeyEvidence], weight: float) -> list[KeyEvidence]:
-    return [item if weight >= 1 else replace(item, weight=weight) for item in evidence]
