@@ -77,11 +77,11 @@ hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, see, unplug, kill, 
 	@$(MAKE) --no-print-directory -kj3 --output-sync $(if $(SHORT),hil-first_notes,$(HIL))
 
 # Each on a copy of the machine that Ivories was deployed to; what they say is shown when they end. Two cores do for
-# the three, each of which waits now and then.
+# the three, whose longest goes first.
 HIL := hil-updates hil-faults hil-senses
 .PHONY: $(HIL) hil-first_notes
 $(HIL) hil-first_notes: hil-%:
-	COPY=$* $(BIN)/python -m pytest -sv $(if $(filter faults,$*),tests/hil/first_notes.py) tests/hil/$*.py
+	COPY=$* $(if $(filter senses,$*),,nice -n 5) $(BIN)/python -m pytest -sv --durations=9 $(if $(filter faults,$*),tests/hil/first_notes.py) tests/hil/$*.py
 
 card: $(VENV)/.test ## an image of Debian with Ivories for ARCH, made with sudo, started in QEMU and played
 	ARCH=$(ARCH) $(PACKAGES) hil card

@@ -1,5 +1,6 @@
 """``ivories run``: the instrument as a program, from its configuration to SIGINT or SIGTERM."""
 
+import importlib
 import logging
 import signal
 from pathlib import Path
@@ -33,6 +34,8 @@ def run(config: Config, *, view: bool = False) -> None:
     app = Application(config, audio=hears, video=sees)
     store = CalibrationStore(Path(config.video.calibration))
     calibration = _kept(store) if sees else None
+    if sees:
+        importlib.import_module("ivories.vision.path")  # now, not while music plays: it takes OpenCV its time
     touches = TouchStore(Path(config.video.calibration).with_name("touch.json"))
     sinks = build_sinks(config, app.models, view=view)
     recorder = Recorder(config.recorder, sees=sees) if config.recorder.minutes else None

@@ -65,7 +65,7 @@ def test_music_goes_on_without_a_broker_which_is_told_all_when_it_is_back(untrou
     report = unharmed(
         untroubled.laptop(
             strike="systemctl kill -s KILL mosquitto; systemctl stop mosquitto",
-            repair="systemctl start mosquitto", repair_after_s=8,
+            repair="systemctl start mosquitto", repair_after_s=4,
         )
     )  # fmt: skip
     assert report["plugged"] == 1

@@ -119,7 +119,7 @@ def is_soon_used(piano, words, node=CAMERA):
 
 @pytest.mark.usefixtures("untroubled")
 def test_a_camera_plugged_in_later_is_used_and_finds_the_keyboard(stage):
-    told = "systemctl show ivories -p StatusText --value"
+    told = "sudo systemctl show ivories -p StatusText --value"
     stage.guest.wait_for(f"{told} | grep '^playing; camera: no camera'", 30)
     stage.guest.run("sudo modprobe vivid && sudo udevadm settle")
     stage.guest.wait_for(f"sudo test -e {POSITION}", 60)
