@@ -81,7 +81,8 @@ hil: $(VENV)/.test ## a whole machine in QEMU: deploy, play, see, unplug, kill, 
 HIL := hil-updates hil-faults hil-senses
 .PHONY: $(HIL) hil-first_notes
 $(HIL) hil-first_notes: hil-%:
-	COPY=$* $(if $(filter senses,$*),,nice -n 5) $(BIN)/python -m pytest -sv --durations=9 $(if $(filter faults,$*),tests/hil/first_notes.py) tests/hil/$*.py
+	COPY=$* $(if $(filter senses,$*),,nice -n 5) $(BIN)/python -m pytest -sv --durations=9 \
+	  $(if $(filter faults,$*),tests/hil/first_notes.py) tests/hil/$*.py
 
 card: $(VENV)/.test ## an image of Debian with Ivories for ARCH, made with sudo, started in QEMU and played
 	ARCH=$(ARCH) $(PACKAGES) hil card
