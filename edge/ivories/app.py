@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from ivories import native
-from ivories.audio.path import AudioPath
 from ivories.audio.spec import FrontEndSpec, fingerprint
+from ivories.audio_path import AudioPath
 from ivories.config import Config, Dynamics, Policy
 from ivories.errors import ModelError
 from ivories.fusion.key_prior import KeyPriorConfig
@@ -24,7 +24,7 @@ from ivories.vision.calibration import Calibration
 from ivories.vision.strip import StripSpec
 
 if TYPE_CHECKING:
-    from ivories.vision.path import VideoPath
+    from ivories.video_path import VideoPath
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Application:
         ``expose`` corrects the camera's exposure, see ``VideoPath``; it is not used where the configuration
         leaves that to the camera.
         """
-        from ivories.vision.path import VideoPath  # OpenCV: an ear alone starts sooner without
+        from ivories.video_path import VideoPath  # OpenCV: an ear alone starts sooner without
 
         if self.video is None:
             raise ModelError("the seeing network is not loaded")

@@ -30,7 +30,7 @@ from ivories.sources.base import AudioSource, Exposing, VideoSource
 from ivories.vision.calibration import Calibration
 
 if TYPE_CHECKING:
-    from ivories.vision.path import VideoPath  # whoever only hears does without
+    from ivories.video_path import VideoPath  # whoever only hears does without
 
 _log = logging.getLogger(__name__)
 

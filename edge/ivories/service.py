@@ -35,7 +35,7 @@ def run(config: Config, *, view: bool = False) -> None:
     store = CalibrationStore(Path(config.video.calibration))
     calibration = _kept(store) if sees else None
     if sees:
-        importlib.import_module("ivories.vision.path")  # now, not while music plays: it takes OpenCV its time
+        importlib.import_module("ivories.video_path")  # now, not while music plays: it takes OpenCV its time
     touches = TouchStore(Path(config.video.calibration).with_name("touch.json"))
     sinks = build_sinks(config, app.models, view=view)
     recorder = Recorder(config.recorder, sees=sees) if config.recorder.minutes else None

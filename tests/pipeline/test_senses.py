@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ivories.audio.path import AudioPath
 from ivories.audio.spec import FrontEndSpec
+from ivories.audio_path import AudioPath
 from ivories.datatypes import AudioBlock, Origin, VideoFrame
 from ivories.inference.litert import LiteRtRuntime
 from ivories.inference.manifest import Channel, Manifest, Stream
@@ -17,9 +17,9 @@ from ivories.keyboard import KEY_CENTRE
 from ivories.runtime.timing import StageTimes
 from ivories.sources.sound_file import SoundFileSource
 from ivories.sources.synthetic import SyntheticPictures, SyntheticSound
+from ivories.video_path import VideoPath
 from ivories.vision.calibration import from_corners
 from ivories.vision.homography import KEYBOARD_CORNERS
-from ivories.vision.path import VideoPath
 from ivories.vision.strip import StripFrontEnd, StripSpec
 from mounted_keyboards import View, draw
 
@@ -155,7 +155,7 @@ def test_a_bumped_camera_loses_its_weight_then_finds_the_keyboard_again(caplog):
         from_corners(before.to_pixels(KEYBOARD_CORNERS), 640, 480), found.append,
     )  # fmt: skip
     weights = {}
-    with caplog.at_level("INFO", logger="ivories.vision.path"):
+    with caplog.at_level("INFO", logger="ivories.video_path"):
         for n in range(140):
             picture = pictures[n >= 50][n % 3]
             for evidence in path.push(VideoFrame(picture, n * 100_000_000, 0, n)):
@@ -182,7 +182,7 @@ def test_a_calibration_for_another_picture_size_is_told_of_and_made_anew(caplog)
         LiteRtRuntime(DATA / SEEING.file), SEEING, StripSpec(), StageTimes(),
         from_corners(view.to_pixels(KEYBOARD_CORNERS) / 2, 320, 240), found.append,
     )  # fmt: skip
-    with caplog.at_level("WARNING", logger="ivories.vision.path"):
+    with caplog.at_level("WARNING", logger="ivories.video_path"):
         for n in range(120):
             picture = (large, small)[n >= 60][n % 3]  # at 60 the camera comes back in another mode
             if path.push(VideoFrame(picture, n * 100_000_000, 0, n)):
@@ -239,7 +239,7 @@ class Camera:
 
 def test_plain_white_keys_are_exposed_less_and_their_rest_image_is_learnt_anew(caplog):
     camera = Camera(3.0)
-    with caplog.at_level("INFO", logger="ivories.vision.path"):
+    with caplog.at_level("INFO", logger="ivories.video_path"):
         path, judged = camera.film(8)
     assert -3 < camera.asked[-1] < -0.5
     rest = path._strip.rest

@@ -57,3 +57,9 @@ def test_the_command_line_loads_no_training_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_ear_alone_starts_without_what_only_pictures_need():
+    code = "import sys, ivories.service; print(sorted({'cv2', 'av'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ivories.audio.frontend import AudioFrontEnd
 from ivories.audio.loudness import KeyLoudness
 from ivories.audio.octaves import OctaveDoubt
-from ivories.audio.path import AudioPath
 from ivories.audio.voice_guard import VoiceGuard
+from ivories.audio_path import AudioPath
 from ivories.clock import SECOND
 from ivories.datatypes import AudioBlock, Float32, Int8, KeyEvidence, Spectrum
 from ivories.inference.audio_model import AudioModel
