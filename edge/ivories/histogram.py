@@ -16,6 +16,7 @@ from ivories.sinks.atomic_file import AtomicFile
 
 _STEPS_MS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 _BINS: Final = 24
+_SAME_MS: Final = 1e-6  # values no farther apart differ by rounding alone
 _LONGEST: Final = 50  # characters of a bar
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _WIDTH, _PANEL, _MARGIN, _TOP = 760, 174, 60, 46  # pixels
@@ -48,7 +49,9 @@ def shape(values: ArrayLike, width: int = 16) -> str:
     """Return a histogram of one line: ``width`` bins from the smallest of ``values`` to p99 and beyond."""
     array = np.asarray(values, np.float64)
     low, high = float(array.min()), float(np.percentile(array, 99))
-    counts, _ = np.histogram(np.minimum(array, high), width, (low, high if high > low else low + 1.0))
+    if high - low < _SAME_MS:
+        high = low + 1.0
+    counts, _ = np.histogram(np.minimum(array, high), width, (low, high))
     heights = np.ceil(len(_BARS) * counts / max(1, counts.max())).astype(int)
     return "".join(_BARS[height - 1] if height else " " for height in heights)
 

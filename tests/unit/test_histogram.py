@@ -70,6 +70,7 @@ def test_steps_stand_below_the_notes_each_on_its_own_axis():
 def test_a_shape_is_a_histogram_up_to_p99():
     assert shape([0.0, 1.0, 1.0, 1.0, 2.0], 2) == "▂█"
     assert shape([5.0] * 9, 3) == "█  "
+    assert shape([5.0, 5.0 + 1e-15, np.nextafter(5.0, 6)], 3) == "█  "
     assert shape([*np.linspace(0, 1, 200), 1e6], 4) == "████"
 
 
